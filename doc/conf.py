@@ -1,0 +1,100 @@
+"""Settings of the manual; every page is in ``source/``."""
+
+import pathlib
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+
+import quorum
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+project = "quorum"
+author = "the quorum developers"
+copyright = f"2026, {author}"
+release = version = quorum.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinx.ext.intersphinx",
+    "sphinx_autodoc_typehints",
+    "sphinx_copybutton",
+    "notfound.extension",
+    "quorum.sphinxext",
+]
+nitpicky = True
+
+autodoc_member_order = "bysource"
+always_document_param_types = True
+typehints_defaults = "comma"
+typehints_document_rtype_none = False
+
+# Text that anybody can review, and that needs no network.
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3", str(HERE / "inventories/python.txt")),
+    "flask": (
+        "https://flask.palletsprojects.com/en/stable",
+        str(HERE / "inventories/flask.txt"),
+    ),
+    "pymongo": (
+        "https://pymongo.readthedocs.io/en/stable",
+        str(HERE / "inventories/pymongo.txt"),
+    ),
+    "redis": (
+        "https://redis.readthedocs.io/en/stable",
+        str(HERE / "inventories/redis.txt"),
+    ),
+    "boto3": (
+        "https://docs.aws.amazon.com/boto3/latest",
+        str(HERE / "inventories/boto3.txt"),
+    ),
+    "pika": (
+        "https://pika.readthedocs.io/en/stable",
+        str(HERE / "inventories/pika.txt"),
+    ),
+}
+
+doctest_global_setup = "import quorum"
+doctest_global_cleanup = """
+import quorum.state
+for _state in quorum.state.loaded_states():
+    quorum.unload(app=_state.app)
+"""
+
+html_theme = "furo"
+html_title = f"quorum {release}"
+html_theme_options = {"source_directory": "doc/source/"}
+html_static_path = ["source/_static"]
+html_css_files = ["quorum.css"]
+copybutton_exclude = ".linenos, .gp, .go"
+notfound_urls_prefix = "/"
+
+epub_show_urls = "no"
+suppress_warnings = ["epub.unknown_project_files"]
+
+# Where a class is defined, and the name that its own manual has it under.
+_PUBLIC = {
+    "flask.app.Flask": "flask.Flask",
+    "pika.adapters.blocking_connection.BlockingConnection": "pika.BlockingConnection",
+    "pymongo.synchronous.mongo_client.MongoClient": "pymongo.mongo_client.MongoClient",
+    "pymongo.synchronous.database.Database": "pymongo.database.Database",
+    "redis.client.Redis": "redis.Redis",
+    **{
+        f"{getattr(quorum, name).__module__}.{name}": f"quorum.{name}"
+        for name in quorum.__all__
+        if isinstance(getattr(quorum, name), type)
+    },
+}
+
+
+def use_public_names(app: Sphinx, doctree: nodes.document) -> None:
+    """Link types by their public names; the type hints have the private ones."""
+    for node in doctree.findall(addnodes.pending_xref):
+        target = node.get("reftarget")
+        node["reftarget"] = _PUBLIC.get(target, target)
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("doctree-read", use_public_names)

@@ -1,0 +1,135 @@
+"""One ``load()`` wires a Flask app to its services; see the manual."""
+
+import importlib
+import typing as t
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import flask
+
+    from quorum import mongodb as mongodb
+    from quorum import parsers as parsers
+    from quorum.amazon import get_amazon as get_amazon
+    from quorum.amqp import get_amqp as get_amqp
+    from quorum.config import Settings as Settings
+    from quorum.config import Variable as Variable
+    from quorum.config import variable as variable
+    from quorum.errors import AppAmbiguousError as AppAmbiguousError
+    from quorum.errors import ConfigError as ConfigError
+    from quorum.errors import LoadError as LoadError
+    from quorum.errors import MissingDependencyError as MissingDependencyError
+    from quorum.errors import NotLoadedError as NotLoadedError
+    from quorum.errors import Problem as Problem
+    from quorum.errors import QuorumError as QuorumError
+    from quorum.errors import ServiceError as ServiceError
+    from quorum.errors import ServiceRefusedError as ServiceRefusedError
+    from quorum.errors import ServiceUnavailableError as ServiceUnavailableError
+    from quorum.errors import SettingMissingError as SettingMissingError
+    from quorum.errors import UnsupportedError as UnsupportedError
+    from quorum.loading import call_run as call_run
+    from quorum.loading import load as load
+    from quorum.loading import onrun as onrun
+    from quorum.loading import run as run
+    from quorum.loading import unload as unload
+    from quorum.logs import critical as critical
+    from quorum.logs import debug as debug
+    from quorum.logs import error as error
+    from quorum.logs import get_log as get_log
+    from quorum.logs import info as info
+    from quorum.logs import warning as warning
+    from quorum.mongodb import get_mongo as get_mongo
+    from quorum.mongodb import get_mongo_db as get_mongo_db
+    from quorum.redisdb import get_redis as get_redis
+    from quorum.state import get_request_id as get_request_id
+    from quorum.values import conf as conf
+    from quorum.values import conf_override as conf_override
+    from quorum.values import conf_prefix as conf_prefix
+    from quorum.values import conf_suffix as conf_suffix
+    from quorum.values import confd as confd
+    from quorum.values import confr as confr
+    from quorum.values import confs as confs
+    from quorum.values import get_settings as get_settings
+
+    APP: flask.Flask | None
+
+__version__ = "0.2.0"
+
+__all__ = [
+    "APP",
+    "AppAmbiguousError",
+    "ConfigError",
+    "LoadError",
+    "MissingDependencyError",
+    "NotLoadedError",
+    "Problem",
+    "QuorumError",
+    "ServiceError",
+    "ServiceRefusedError",
+    "ServiceUnavailableError",
+    "SettingMissingError",
+    "Settings",
+    "UnsupportedError",
+    "Variable",
+    "call_run",
+    "conf",
+    "conf_override",
+    "conf_prefix",
+    "conf_suffix",
+    "confd",
+    "confr",
+    "confs",
+    "critical",
+    "debug",
+    "error",
+    "get_amazon",
+    "get_amqp",
+    "get_log",
+    "get_mongo",
+    "get_mongo_db",
+    "get_redis",
+    "get_request_id",
+    "get_settings",
+    "info",
+    "load",
+    "mongodb",
+    "onrun",
+    "parsers",
+    "run",
+    "unload",
+    "variable",
+    "warning",
+]
+
+#: The module of each public name; it is imported when one of its names is used.
+_HOMES = {
+    "amazon": "get_amazon",
+    "amqp": "get_amqp",
+    "config": "Settings Variable variable",
+    "errors": "AppAmbiguousError ConfigError LoadError MissingDependencyError "
+    "NotLoadedError Problem QuorumError ServiceError ServiceRefusedError "
+    "ServiceUnavailableError SettingMissingError UnsupportedError",
+    "loading": "call_run load onrun run unload",
+    "logs": "critical debug error get_log info warning",
+    "mongodb": "get_mongo get_mongo_db",
+    "redisdb": "get_redis",
+    "state": "get_request_id",
+    "values": "conf conf_override conf_prefix conf_suffix confd confr confs "
+    "get_settings",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> t.Any:
+    if name == "APP":
+        return importlib.import_module("quorum.state").get_app()
+    if name in _HOME_OF:
+        home = importlib.import_module(f"quorum.{_HOME_OF[name]}")
+        found = globals()[name] = getattr(home, name)
+        return found
+    if name in __all__:
+        return importlib.import_module(f"quorum.{name}")
+    raise AttributeError(f"module 'quorum' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,153 @@
+"""The ``flask quorum`` commands."""
+
+import json
+import time
+import typing as t
+
+import click
+from flask.cli import ScriptInfo
+
+from quorum.config import VARIABLES, Settings, Variable
+from quorum.errors import QuorumError
+from quorum.loading import SERVICES, AppSettings
+from quorum.logs import LogSettings
+from quorum.service import Handle
+from quorum.state import State, get_state
+
+as_json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, for other programs."
+)
+
+
+class Command(click.Command):
+    """A command in the app's context, in which quorum's errors become messages."""
+
+    def invoke(self, ctx: click.Context) -> t.Any:
+        """Run the command; errors of an app that fails to load are messages too."""
+        try:
+            with ctx.ensure_object(ScriptInfo).load_app().app_context():
+                return super().invoke(ctx)
+        except QuorumError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group("quorum")
+def group() -> None:
+    """See what quorum has wired up, and whether it works."""
+
+
+@group.command("config", cls=Command)
+@click.option("--example", is_flag=True, help="Print a .env file, all commented out.")
+@as_json_option
+def show_config(example: bool, as_json: bool) -> None:
+    """Show every variable, its value, and where that came from."""
+    if example:
+        click.echo(_example(), nl=False)
+        return
+    state = get_state()
+    rows = [_describe(state, VARIABLES[name]) for name in sorted(VARIABLES)]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, default=str))
+        return
+    columns = ("name", "value", "source", "default")
+    table = [columns, *([_show(row[column]) for column in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+@group.command("check", cls=Command)
+@as_json_option
+def check_services(as_json: bool) -> None:
+    """Ask every configured service for an answer; exit with 1 if one fails."""
+    state = get_state()
+    rows = []
+    for service in SERVICES:
+        row = _check(state.handle(service))
+        rows.append(row)
+        if not as_json:
+            took = "" if row["seconds"] is None else f"{row['seconds'] * 1000:.0f} ms"
+            cells = (f"{row['service']:8}", f"{row['status']:14}", f"{took:>8}")
+            click.echo(f"{'  '.join(cells)}  {row['error'] or row['address']}".rstrip())
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, default=str))
+    if any(row["status"] == "failed" for row in rows):
+        click.get_current_context().exit(1)
+
+
+def _describe(state: State, variable: Variable[t.Any]) -> dict[str, t.Any]:
+    """Return the facts of a variable, and its value unless it is a secret."""
+    value, _, source = state.find(variable)
+    default = variable.default if variable.has_default else None
+    masked = variable.secret and value is not None
+    return {
+        "name": variable.name,
+        "value": "***" if masked else value,
+        "source": source,
+        "default": default,
+        "type": variable.parser.type_name,
+        "secret": variable.secret,
+        "since": variable.since,
+        "aliases": variable.aliases,
+        "help": variable.help,
+    }
+
+
+def _show(value: object) -> str:
+    if value is None:
+        return "-"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _example() -> str:
+    """Return a ``.env`` file in which every variable is explained and commented out."""
+    first: list[type[Settings]] = [
+        AppSettings,
+        LogSettings,
+        *(service.settings for service in SERVICES),
+    ]
+    groups: dict[type[Settings] | None, list[Variable[t.Any]]]
+    groups = {owner: list(owner.variables) for owner in first}
+    for variable in VARIABLES.values():
+        if variable.owner not in first:
+            groups.setdefault(variable.owner, []).append(variable)
+    blocks = []
+    for owner, variables in groups.items():
+        title = (owner.__doc__ if owner else None) or "Other variables."
+        blocks.append(f"## {title.strip().partition(chr(10))[0]}\n")
+        blocks.extend(_example_of(variable) for variable in variables)
+    return "\n".join(blocks)
+
+
+def _example_of(variable: Variable[t.Any]) -> str:
+    notes = [f"It is {variable.parser.expects}."]
+    if variable.aliases:
+        notes.append(f"Also {', '.join(variable.aliases)}.")
+    if variable.secret:
+        notes.append(f"Secret; {variable.name}_FILE may name a file that holds it.")
+    known = variable.has_default and not variable.secret
+    default = _show(variable.default) if known and variable.default is not None else ""
+    return f"# {variable.help}\n# {' '.join(notes)}\n#{variable.name}={default}\n"
+
+
+def _check(handle: Handle[t.Any, t.Any]) -> dict[str, t.Any]:
+    """Ping a service, and return what happened."""
+    row: dict[str, t.Any] = {
+        "service": handle.service.name,
+        "status": "not configured",
+        "address": None,
+        "seconds": None,
+        "error": None,
+    }
+    if not handle.configured:
+        return row
+    start = time.perf_counter()
+    try:
+        row["address"] = handle.engine.address
+        handle.engine.ping()
+        row["status"] = "ok"
+    except QuorumError as error:
+        row.update(status="failed", error=str(error))
+    row["seconds"] = round(time.perf_counter() - start, 4)
+    return row

@@ -1,0 +1,61 @@
+"""A Redis server."""
+
+import redis
+import redis.backoff
+import redis.retry
+
+from quorum.errors import ServiceRefusedError, ServiceUnavailableError
+from quorum.redisdb import RedisSettings
+
+#: Seconds of silence after which a pooled connection is tried before its next use.
+_HEALTH_CHECK = 30
+
+_DROPPED = (redis.ConnectionError, redis.TimeoutError)
+
+
+class RedisServer:
+    """redis-py's client of a server.
+
+    A call over a connection that was dropped is tried again, up to three times
+    within a second.
+
+    :param settings: Where the server is.
+    """
+
+    def __init__(self, settings: RedisSettings) -> None:
+        parts = settings.location.parts
+        self._host, self._port = parts.hostname or parts.path, parts.port or 6379
+        if settings.scheme == "unix":
+            self._port = 0
+        self.address = f"{self._host}:{self._port}" if self._port else self._host
+        self.client: redis.Redis = redis.Redis.from_url(
+            settings.location,
+            socket_timeout=settings.timeout,
+            socket_connect_timeout=settings.timeout,
+            health_check_interval=_HEALTH_CHECK,
+            retry=redis.retry.Retry(redis.backoff.ExponentialBackoff(0.5, 0.01), 3),
+            retry_on_error=list(_DROPPED),
+        )
+
+    def ping(self) -> None:
+        """Ask the server for an answer.
+
+        :raises ServiceRefusedError: If it does not take the password, or the command.
+        :raises ServiceUnavailableError: If it cannot be reached.
+        """
+        try:
+            self.client.ping()
+        except (redis.AuthenticationError, redis.ResponseError) as error:
+            reason = f"the server refused: {error}"
+            raise ServiceRefusedError(
+                "redis", self._host, self._port, reason
+            ) from error
+        except redis.RedisError as error:
+            raise ServiceUnavailableError(
+                "redis", self._host, self._port, str(error)
+            ) from error
+
+    def close(self) -> None:
+        """Close every connection of the pool."""
+        self.client.close()
+        self.client.connection_pool.disconnect()

@@ -1,0 +1,39 @@
+"""Loads what an extra installs, or says which extra is missing."""
+
+import importlib
+import typing as t
+
+from quorum.errors import MissingDependencyError
+
+#: Importable name of each library: the name it is installed under, and its extra.
+EXTRAS: t.Final = {
+    "redis": ("redis", "redis"),
+    "pymongo": ("pymongo", "mongodb"),
+    "bson": ("pymongo", "mongodb"),
+    "pydantic": ("pydantic", "mongodb"),
+    "pika": ("pika", "amqp"),
+    "boto3": ("boto3", "amazon"),
+    "botocore": ("boto3", "amazon"),
+    "dramatiq": ("dramatiq", "queue"),
+    "fakeredis": ("fakeredis", "embedded"),
+    "mongomock_ng": ("mongomock-ng", "embedded"),
+    "waitress": ("waitress", "server"),
+    "dotenv": ("python-dotenv", "dotenv"),
+}
+
+
+def require(path: str) -> t.Any:
+    """Import an object, on first use, from a module that may need an extra.
+
+    :param path: ``'module:name'``.
+    :returns: The object.
+    :raises MissingDependencyError: If a library of an extra is not installed.
+    """
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in EXTRAS:
+            raise
+        raise MissingDependencyError(*EXTRAS[missing]) from error

@@ -1,0 +1,66 @@
+"""Redis: the client of the app in use."""
+
+import typing as t
+from typing import TYPE_CHECKING
+
+from quorum import parsers
+from quorum.config import ServiceSettings, Variable, variable
+from quorum.service import Engine, Service
+from quorum.state import get_handle
+
+if TYPE_CHECKING:
+    import redis
+
+
+class RedisSettings(ServiceSettings):
+    """The Redis server."""
+
+    location: Variable[parsers.URL] = variable(
+        "REDISTOGO_URL",
+        parsers.url("redis", "rediss", "unix", "memory"),
+        secret=True,
+        since="0.1.0",
+        aliases=("REDIS_URL",),
+        help="URL of the Redis server.",
+    )
+    timeout: Variable[float] = variable(
+        "REDIS_TIMEOUT",
+        parsers.seconds,
+        default=10.0,
+        since="0.2.0",
+        help="Seconds to wait for the Redis server.",
+    )
+
+
+class RedisDB(Engine, t.Protocol):
+    """What an engine of Redis offers."""
+
+    client: "redis.Redis"
+
+
+SERVICE: t.Final[Service[RedisSettings, RedisDB]] = Service(
+    "redis",
+    RedisSettings,
+    {
+        "redis": "quorum.engines.redis:RedisServer",
+        "rediss": "quorum.engines.redis:RedisServer",
+        "unix": "quorum.engines.redis:RedisServer",
+        "memory": "quorum.engines.fakeredis:RedisMemory",
+    },
+)
+
+
+def get_redis() -> "redis.Redis":
+    """Return the Redis client of the app in use.
+
+    Threads share it, a process that was forked off has its own, and it connects when
+    it is used. :func:`unload` closes it.
+
+    :returns: The client.
+    :raises SettingMissingError: If REDISTOGO_URL has no value.
+    :raises MissingDependencyError: If redis, or fakeredis for ``memory:``, is not
+        installed.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
+    """
+    return get_handle(SERVICE).engine.client

@@ -1,0 +1,258 @@
+"""The state of one app, which app is meant, and the identifier of the request."""
+
+import contextlib
+import contextvars
+import os
+import re
+import threading
+import types
+import typing as t
+from collections.abc import Callable
+
+import flask
+import flask.globals
+
+from quorum.config import VARIABLES, Settings, Variable
+from quorum.errors import AppAmbiguousError, NotLoadedError
+from quorum.service import E, Handle, S, Service
+from quorum.sources import Found, Sources
+
+G = t.TypeVar("G", bound=Settings)
+
+#: The context variable of Flask's application context: its proxy costs much more.
+app_context: contextvars.ContextVar[t.Any] = t.cast(
+    t.Any, flask.globals.app_ctx
+).__wrapped__
+
+KEY: t.Final = "quorum"
+
+
+class State:
+    """Everything that quorum keeps for one app; it lives in ``app.extensions``.
+
+    :param app: The app.
+    :param sources: Where its configuration comes from.
+    """
+
+    def __init__(self, app: flask.Flask, sources: Sources) -> None:
+        self.app = app
+        self.sources = sources
+        self.found: dict[str, Found] = sources.find_all()
+        #: What ``conf`` returns, by name, by alias and by variable.
+        self.values: dict[object, t.Any] = {}
+        #: What ``conf`` returns with a cast, by name and cast.
+        self.casts: dict[tuple[object, object], t.Any] = {}
+        #: What ``confs`` has set, as it was given; None stands for removed.
+        self.overrides: dict[str, object] = {}
+        self.stack = contextlib.ExitStack()
+        self.execution = True
+        self.mongo_database: str | None = None
+        self.models: types.ModuleType | None = None
+        self.run_functions: list[Callable[[], object]] = []
+        self._lock = threading.RLock()
+        self._settings: dict[type[Settings], Settings] = {}
+        self._handles: dict[str, Handle[t.Any, t.Any]] = {}
+        for name, found in self.found.items():
+            self.keep(VARIABLES[name], found)
+
+    @property
+    def name(self) -> str:
+        """The name of the app: NAME, else the one that Flask gives it."""
+        return self.values.get("NAME") or self.app.name
+
+    def find(self, variable: Variable[t.Any]) -> Found:
+        """Return the value of a variable; one declared after the load is read now.
+
+        :param variable: The variable.
+        :returns: Its value.
+        :raises ConfigError: If its value is bad.
+        """
+        found = self.found.get(variable.name)
+        if found is None:
+            found = self.sources.find(variable)
+            self.keep(variable, found)
+        return found
+
+    def keep(self, variable: Variable[t.Any], found: Found) -> None:
+        """Make a value the one that ``conf`` returns.
+
+        :param variable: The variable.
+        :param found: Its value.
+        """
+        self.found[variable.name] = found
+        self.values.update(dict.fromkeys(variable.spellings, found.value))
+        if found.source == "not set":
+            self.values.pop(variable, None)
+        else:
+            self.values[variable] = found.value
+
+    def settings(self, cls: type[G]) -> G:
+        """Return the settings of a class, made on first use.
+
+        :param cls: The class.
+        :returns: Its only instance in this app.
+        """
+        made = self._settings.get(cls)
+        if made is None:
+            with self._lock:
+                found = {item.name: self.find(item) for item in cls.variables}
+                values = {
+                    name: item.value
+                    for name, item in found.items()
+                    if item.source != "not set"
+                }
+                made = self._settings.setdefault(cls, cls(values))
+        return t.cast(G, made)
+
+    def handle(self, service: Service[S, E]) -> Handle[S, E]:
+        """Return the handle of a service, made on first use.
+
+        :param service: The recipe.
+        :returns: Its only handle in this app.
+        """
+        handle = self._handles.get(service.name)
+        if handle is None:
+            with self._lock:
+                settings = self.settings(service.settings)
+                handle = self._handles.get(service.name)
+                if handle is None:
+                    handle = self._handles[service.name] = Handle(service, settings)
+                    self.stack.callback(handle.close)
+        return handle
+
+    def after_fork(self) -> None:
+        """Start anew in a child process: another thread may have held the lock."""
+        self._lock = threading.RLock()
+        for handle in self._handles.values():
+            handle.after_fork()
+
+    def register(self) -> None:
+        """Make the app known as loaded, until the stack is unwound."""
+        with _lock:
+            _loaded.append(self)
+            self.app.extensions[KEY] = self
+            _choose_only()
+        self.stack.callback(self._unregister)
+
+    def _unregister(self) -> None:
+        with _lock:
+            _loaded.remove(self)
+            self.app.extensions.pop(KEY, None)
+            _choose_only()
+
+
+_lock = threading.RLock()
+_loaded: list[State] = []
+
+#: The state of the only app that is loaded; None if it is not the only one.
+only_state: State | None = None
+
+
+def _choose_only() -> None:
+    global only_state
+    only_state = _loaded[0] if len(_loaded) == 1 else None
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()
+    for state in loaded_states():
+        state.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def loaded_states() -> list[State]:
+    """Return the states of all apps that are loaded, in the order of their loading."""
+    return list(_loaded)
+
+
+def find_state() -> State | None:
+    """Return the state of the app in use, None when there is none or it is unclear.
+
+    :returns: The state of the app of the current context, else of the only app loaded.
+    """
+    context = app_context.get(None)
+    if context is None:
+        return only_state
+    state: State | None = context.app.extensions.get(KEY)
+    return state
+
+
+def get_state(app: flask.Flask | None = None) -> State:
+    """Return the state of the app in use.
+
+    :param app: The app, when it is known.
+    :returns: The state of that app, else of the app of the current context, else of
+        the only app loaded.
+    :raises NotLoadedError: If that app, or no app at all, is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
+    """
+    state = find_state() if app is None else app.extensions.get(KEY)
+    if state is None:
+        raise _why_none(app)
+    return t.cast(State, state)
+
+
+def _why_none(app: flask.Flask | None) -> NotLoadedError | AppAmbiguousError:
+    context = app_context.get(None)
+    meant = app or (context.app if context is not None else None)
+    if meant is not None:
+        return NotLoadedError(meant.name)
+    states = loaded_states()
+    if not states:
+        return NotLoadedError()
+    return AppAmbiguousError(*(state.name for state in states))
+
+
+def get_app() -> flask.Flask | None:
+    """Return the app in use, None when it is not loaded.
+
+    :returns: The app of the current context, else the only app loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
+    """
+    try:
+        return get_state().app
+    except NotLoadedError:
+        return None
+
+
+def get_handle(service: Service[S, E]) -> Handle[S, E]:
+    """Return the handle of a service in the app in use.
+
+    :param service: The recipe.
+    :returns: Its handle.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
+    """
+    return get_state().handle(service)
+
+
+_REQUEST_KEY = "quorum.request_id"
+_WELL_FORMED = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
+
+#: The identifier that work outside a request carries on.
+carried_id: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+    "quorum.request_id", default=None
+)
+
+
+def get_request_id() -> str | None:
+    """Return the identifier of the current request, to find its log records by.
+
+    It is the request's ``X-Request-ID`` header when that is of 1 to 128 ASCII
+    letters, digits and ``. _ ~ + / = : -``, else 32 random hexadecimal digits.
+
+    :returns: The identifier; None outside a request.
+    """
+    if not flask.has_request_context():
+        return carried_id.get()
+    environ = flask.request.environ
+    known = environ.get(_REQUEST_KEY)
+    if known is None:
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        known = given if _WELL_FORMED.fullmatch(given) else os.urandom(16).hex()
+        environ[_REQUEST_KEY] = known
+    return t.cast(str, known)
