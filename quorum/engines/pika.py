@@ -1,12 +1,12 @@
 """An AMQP broker."""
 
 import contextlib
-import socket
 import threading
 import typing as t
 
 import pika
 import pika.exceptions
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from quorum.amqp import AMQPSettings
 from quorum.errors import ServiceRefusedError, ServiceUnavailableError
@@ -74,7 +74,10 @@ class AMQPBroker:
         except _REFUSED as error:
             reason = f"the broker refused: {_reason(error)}"
             raise ServiceRefusedError(*place, reason) from error
-        except (pika.exceptions.AMQPError, socket.gaierror, OSError) as error:
+        except AMQPConnectorException as error:
+            reason = "the broker does not answer"
+            raise ServiceUnavailableError(*place, reason) from error
+        except (pika.exceptions.AMQPError, OSError) as error:
             raise ServiceUnavailableError(*place, _reason(error)) from error
 
 

@@ -1,0 +1,433 @@
+"""Real servers for tests, benchmarks and examples, one class each.
+
+All have the shape of :class:`tests.servers_process.Server`::
+
+    with RedisServer(password="secret") as server:
+        client = redis.Redis.from_url(server.url)
+        server.kill()
+        server.restart()
+
+A server listens on a loopback port of its own and keeps its files in a
+temporary folder of its own. Whatever was started is stopped by its process id:
+by ``stop()``, when a start fails half way, and at the latest when the
+interpreter exits.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import sys
+import typing as t
+from collections.abc import Sequence
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from .servers_process import HOST, Process, Server, ServerError, exchange, find_port
+
+__all__ = [
+    "MongoServer",
+    "RabbitServer",
+    "Received",
+    "RedisServer",
+    "S3Server",
+    "Server",
+    "ServerError",
+    "SmtpServer",
+]
+
+SMTP_PROGRAM: t.Final = Path(__file__).with_name("servers_smtp.py")
+
+
+def join_credentials(user: str, password: str) -> str:
+    """Write a user and password as a URL does, with the sign that ends them."""
+    return f"{quote(user, safe='')}:{quote(password, safe='')}@"
+
+
+def find_absent(*modules: str) -> str | None:
+    """Say which of these Python modules is not installed, if any."""
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            return f"{module} is not installed: pip install 'quorum-flask[test]'"
+    return None
+
+
+class RedisServer(Server):
+    """Debian's redis-server, on a TCP port and on a unix socket.
+
+    :param password: What clients must authenticate with, if anything.
+    :param appendonly: Whether the data survives the process.
+    :param flags: More of redis-server's flags.
+    """
+
+    name = "redis-server"
+
+    def __init__(
+        self,
+        *,
+        password: str | None = None,
+        appendonly: bool = False,
+        flags: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.password = password
+        self.appendonly = appendonly
+        self.flags = tuple(flags)
+
+    @staticmethod
+    def missing() -> str | None:
+        if shutil.which("redis-server"):
+            return None
+        return "redis-server is not installed: apt-get install redis-server"
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self._join_credentials()}{self.host}:{self.port}/0"
+
+    @property
+    def unix_url(self) -> str:
+        """Where a client finds the server's unix socket."""
+        return f"unix://{self._join_credentials()}{self.folder}/socket?db=0"
+
+    def _join_credentials(self) -> str:
+        return "" if self.password is None else join_credentials("", self.password)
+
+    def _get_command(self) -> Sequence[str | Path]:
+        command = ["redis-server", "--bind", self.host, "--port", str(self.port)]
+        command += ["--unixsocket", f"{self.folder}/socket"]
+        command += ["--unixsocketperm", "700", "--dir", str(self.folder)]
+        command += ["--save", "", "--appendonly", "yes" if self.appendonly else "no"]
+        if self.password is not None:
+            command += ["--requirepass", self.password]
+        return [*command, *self.flags]
+
+    def _answers(self) -> bool:
+        # Until it has read its data it says -LOADING, but -NOAUTH before that.
+        if self.password is None:
+            return exchange(self.host, self.port, b"PING\r\n", b"+PONG", b"-NOAUTH")
+        password = self.password.encode()
+        said = b"*2\r\n$4\r\nAUTH\r\n$%d\r\n%b\r\nPING\r\n" % (len(password), password)
+        return exchange(self.host, self.port, said, b"+OK\r\n+PONG")
+
+
+class RabbitServer(Server):
+    """Debian's rabbitmq-server, as whoever runs the tests.
+
+    :param user: Name of the user who may do everything.
+    :param password: Password of that user.
+    """
+
+    name = "rabbitmq-server"
+    start_timeout = 60.0
+    stop_timeout = 30.0
+
+    def __init__(self, *, user: str = "guest", password: str = "guest") -> None:
+        super().__init__()
+        self.user = user
+        self.password = password
+        self._mapper: Process | None = None
+        self._mapper_port = find_port()
+        self._node_port = find_port()
+
+    @staticmethod
+    def missing() -> str | None:
+        if RabbitServer._find_program():
+            return None
+        return "rabbitmq-server is not installed: apt-get install rabbitmq-server"
+
+    @property
+    def url(self) -> str:
+        credentials = join_credentials(self.user, self.password)
+        return f"amqp://{credentials}{self.host}:{self.port}/%2F"
+
+    @staticmethod
+    def _find_program() -> Path | None:
+        # The one on the PATH changes to the user rabbitmq, which needs root.
+        folders = Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*")
+        programs = (folder / "sbin" / "rabbitmq-server" for folder in folders)
+        return next((program for program in programs if program.exists()), None)
+
+    def _get_command(self) -> Sequence[str | Path]:
+        program = self._find_program()
+        assert program is not None
+        return [program]
+
+    def _get_environment(self) -> dict[str, str]:
+        return super()._get_environment() | {
+            # The cookie of the Erlang node is kept there.
+            "HOME": str(self.folder),
+            "ERL_EPMD_ADDRESS": self.host,
+            "ERL_EPMD_PORT": str(self._mapper_port),
+            "RABBITMQ_NODENAME": f"quorum{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": self.host,
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._node_port),
+            "RABBITMQ_MNESIA_BASE": f"{self.folder}/mnesia",
+            "RABBITMQ_LOG_BASE": f"{self.folder}/logs",
+            "RABBITMQ_PID_FILE": f"{self.folder}/pid",
+            "RABBITMQ_CONFIG_FILE": f"{self.folder}/rabbitmq",
+            "RABBITMQ_CONF_ENV_FILE": f"{self.folder}/none",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{self.folder}/enabled_plugins",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-kernel inet_dist_use_interface {127,0,0,1}"
+            ),
+            # Idle schedulers sleep rather than spin.
+            "RABBITMQ_SERVER_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
+            # The script becomes the server instead of staying its parent, so
+            # that the process id is the server's.
+            "RUNNING_UNDER_SYSTEMD": "true",
+        }
+
+    def _launch(self, *, is_new: bool) -> None:
+        (self.folder / "enabled_plugins").write_text("[].\n")
+        (self.folder / "rabbitmq.conf").write_text(
+            f"default_user = {self.user}\n"
+            f"default_pass = {self.password}\n"
+            "loopback_users = none\n"
+            "disk_free_limit.absolute = 50MB\n"
+            "vm_memory_high_watermark.absolute = 512MB\n"
+            "log.console = true\n"
+            "log.console.level = warning\n"
+            "log.file = false\n"
+        )
+        # RabbitMQ would start Erlang's port mapper by itself and leave it behind.
+        if self._mapper is None or self._mapper.poll() is not None:
+            self._mapper = self._spawn(["epmd"])
+            self._wait(
+                self._mapper, lambda: exchange(self.host, self._mapper_port, b"")
+            )
+        super()._launch(is_new=is_new)
+
+    def _answers(self) -> bool:
+        return exchange(self.host, self.port, b"AMQP\x00\x00\x09\x01", b"\x01")
+
+    def _discard(self) -> None:
+        mapper, self._mapper = self._mapper, None
+        super()._discard()
+        if mapper is not None:
+            mapper.kill()
+            mapper.wait()
+
+
+class Received(t.NamedTuple):
+    """A mail that :class:`SmtpServer` took."""
+
+    sender: str
+    receivers: list[str]
+    data: bytes
+
+    @property
+    def message(self) -> EmailMessage:
+        """The mail itself, parsed."""
+        message = message_from_bytes(self.data, policy=policy.default)
+        assert isinstance(message, EmailMessage)
+        return message
+
+
+class SmtpServer(Server):
+    """aiosmtpd, which keeps what it takes.
+
+    :param mode: Whether it speaks TLS never, after STARTTLS, or from the start.
+    :param user: Name that clients must authenticate with, if any.
+    :param password: Password that belongs to it.
+    """
+
+    name = "aiosmtpd"
+
+    def __init__(
+        self,
+        *,
+        mode: t.Literal["plain", "starttls", "tls"] = "starttls",
+        user: str | None = None,
+        password: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.mode: t.Final = mode
+        self.user = user
+        self.password = password
+
+    @staticmethod
+    def missing() -> str | None:
+        return find_absent("aiosmtpd", "trustme")
+
+    @property
+    def url(self) -> str:
+        scheme = "smtps" if self.mode == "tls" else "smtp"
+        credentials = ""
+        if self.user is not None:
+            credentials = join_credentials(self.user, self.password or "")
+        return f"{scheme}://{credentials}{self.host}:{self.port}"
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate of who signed the server's, unless the mode is plain."""
+        return self.folder / "ca.pem"
+
+    @property
+    def received(self) -> list[Received]:
+        """What the server took, oldest first."""
+        files = sorted((self.folder / "mail").glob("*.json"))
+        return [_read_mail(file) for file in files]
+
+    def clear(self) -> None:
+        """Forget what the server took."""
+        for file in (self.folder / "mail").glob("*.json"):
+            file.unlink()
+
+    def _get_command(self) -> Sequence[str | Path]:
+        where = [str(self.folder), self.host, str(self.port), self.mode]
+        login = [self.user or "", self.password or ""]
+        return [sys.executable, "-P", SMTP_PROGRAM, *where, *login]
+
+    def _answers(self) -> bool:
+        greeting = [] if self.mode == "tls" else [b"220 "]
+        return exchange(self.host, self.port, b"", *greeting)
+
+
+def _read_mail(file: Path) -> Received:
+    mail = json.loads(file.read_text())
+    return Received(mail["sender"], mail["receivers"], mail["data"].encode("latin-1"))
+
+
+class S3Server(Server):
+    """moto's server: it keeps objects in memory and checks no signature."""
+
+    name = "moto"
+
+    access_key = "quorum"
+    secret_key = "secret"
+    region = "us-east-1"
+
+    @staticmethod
+    def missing() -> str | None:
+        return find_absent("moto", "flask", "flask_cors")
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def _get_command(self) -> Sequence[str | Path]:
+        program = [sys.executable, "-P", "-m", "moto.server"]
+        return [*program, "-H", self.host, "-p", str(self.port)]
+
+
+class MongoServer(Server):
+    """The server at MONGOHQ_TEST_URL, else mongod, else FerretDB over SQLite.
+
+    The first is somebody else's: starting and stopping it does nothing, and
+    whatever would disturb it is refused.
+
+    FerretDB is no judge of concurrency: two updates of one document at the same
+    time can both be acknowledged and one be lost, ``$inc`` and updates that are
+    conditional on a version included. Unique indexes it keeps. It has no
+    transactions, ``$lookup``, change streams or TTL indexes, and ends the
+    connection of who writes a Decimal128.
+
+    :param user: Name of the user who may do everything.
+    :param password: Password of that user.
+    :param database: Name of the database in the URL.
+    """
+
+    name = "mongodb"
+
+    def __init__(
+        self,
+        *,
+        user: str = "quorum",
+        password: str = "secret",
+        database: str = "quorum",
+    ) -> None:
+        super().__init__()
+        self.user = user
+        self.password = password
+        self.database = database
+        self.given = os.environ.get("MONGOHQ_TEST_URL") or None
+        if self.given:
+            parts = urlsplit(self.given.split(",")[0])
+            self.host = parts.hostname or HOST
+            self.port = parts.port or 27017
+            self.user = unquote(parts.username or "")
+            self.password = unquote(parts.password or "")
+
+    @staticmethod
+    def missing() -> str | None:
+        if os.environ.get("MONGOHQ_TEST_URL") or MongoServer._find_program():
+            return None
+        return "neither mongod nor ferretdb is installed: run tests/install_servers"
+
+    @staticmethod
+    def _find_program() -> str | None:
+        cache = os.environ.get("QUORUM_TEST_CACHE") or "~/.cache/quorum-tests"
+        built = Path(cache).expanduser() / "bin" / "ferretdb"
+        return (
+            shutil.which("mongod")
+            or shutil.which("ferretdb")
+            or shutil.which(built.absolute())
+        )
+
+    @property
+    def url(self) -> str:
+        if self.given:
+            return self.given
+        where = f"{join_credentials(self.user, self.password)}{self.host}:{self.port}"
+        return f"mongodb://{where}/{self.database}?authSource=admin"
+
+    @property
+    def kind(self) -> t.Literal["given", "mongod", "ferretdb"]:
+        """Which of the three it is."""
+        if self.given:
+            return "given"
+        is_real = Path(self._find_program() or "").name == "mongod"
+        return "mongod" if is_real else "ferretdb"
+
+    def start(self) -> None:
+        if not self.given:
+            super().start()
+
+    def restart(self) -> None:
+        self._refuse_given()
+        super().restart()
+
+    def _signal(self, number: signal.Signals) -> None:
+        self._refuse_given()
+        super()._signal(number)
+
+    def _refuse_given(self) -> None:
+        if self.given:
+            raise ServerError("The server at MONGOHQ_TEST_URL is not ours.")
+
+    def _get_command(self) -> Sequence[str | Path]:
+        program = self._find_program()
+        assert program is not None
+        if self.kind == "mongod":
+            where = ["--bind_ip", self.host, "--port", str(self.port)]
+            files = [f"--dbpath={self.folder}", f"--unixSocketPrefix={self.folder}"]
+            return [program, "--auth", *where, *files]
+        return [
+            program,
+            "--handler=sqlite",
+            f"--sqlite-url=file:{self.folder}/",
+            f"--state-dir={self.folder}",
+            f"--listen-addr={self.host}:{self.port}",
+            "--debug-addr=-",
+            "--log-level=warn",
+            "--telemetry=disable",
+            "--test-enable-new-auth",
+            "--setup-database=admin",
+            f"--setup-username={self.user}",
+            f"--setup-password={self.password}",
+        ]
+
+    def _launch(self, *, is_new: bool) -> None:
+        super()._launch(is_new=is_new)
+        if is_new and self.kind == "mongod":
+            # The first user of a mongod may be made by anyone on its machine.
+            import pymongo
+
+            with pymongo.MongoClient[dict[str, t.Any]](self.host, self.port) as client:
+                client.admin.command(
+                    "createUser", self.user, pwd=self.password, roles=["root"]
+                )

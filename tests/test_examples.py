@@ -1,0 +1,83 @@
+"""Every program of ``examples/``, run as it stands."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from tests.processes import PATIENCE, clean_environment, free_port, get, running
+
+EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+
+SCRIPT = "%3Cscript%3E"
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_hello_serves_its_page_escaped(debug: str) -> None:
+    port = free_port()
+    env = clean_environment(PORT=str(port), DEBUG=debug, PYTHONWARNINGS="default")
+
+    with running("app.py", cwd=EXAMPLES / "hello", env=env) as process:
+        page = get(f"http://127.0.0.1:{port}/?visitor={SCRIPT}", process)
+
+    assert "<h1>Hello, &lt;script&gt;!</h1>" in page
+
+
+def test_hello_is_found_from_another_folder(tmp_path: pathlib.Path) -> None:
+    port = free_port()
+    path = str(EXAMPLES / "hello" / "app.py")
+
+    with running(path, cwd=tmp_path, env=clean_environment(PORT=str(port))) as process:
+        page = get(f"http://127.0.0.1:{port}/", process)
+
+    assert "<h1>Hello, world!</h1>" in page
+
+
+def test_factory_serves_behind_gunicorn() -> None:
+    port = free_port()
+    arguments = [
+        "-m",
+        "gunicorn",
+        "--bind",
+        f"127.0.0.1:{port}",
+        "factory:create_app()",
+    ]
+
+    with running(*arguments, cwd=EXAMPLES, env=clean_environment()) as process:
+        page = get(f"http://127.0.0.1:{port}/", process)
+        process.terminate()
+        output, _ = process.communicate(timeout=PATIENCE)
+
+    assert page == "Hello from factory."
+    assert output.count("The app starts, once.") == 1
+
+
+def test_shop_counts_visits() -> None:
+    arguments = ["-m", "flask", "--app", "shop", "run", "--port", str(free_port())]
+
+    with running(*arguments, cwd=EXAMPLES, env=clean_environment()) as process:
+        pages = [get(f"http://127.0.0.1:{arguments[-1]}/visits", process) for _ in "12"]
+
+    assert [page.strip() for page in pages] == ['{"visits":1}', '{"visits":2}']
+
+
+def test_the_tests_of_the_shop_pass() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_shop.py"],
+        cwd=EXAMPLES,
+        env=clean_environment(PYTHONDONTWRITEBYTECODE="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_no_example_is_left_out() -> None:
+    source = pathlib.Path(__file__).read_text()
+
+    names = {path.stem for path in EXAMPLES.rglob("*.py") if path.stem != "app"}
+
+    assert {name for name in names if name not in source} == set()
