@@ -37,6 +37,7 @@ class AMQP(Engine, t.Protocol):
 
     def connection(self) -> "pika.BlockingConnection":
         """Return the open connection of this thread."""
+        ...
 
 
 SERVICE: t.Final[Service[AMQPSettings, AMQP]] = Service(

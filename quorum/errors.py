@@ -42,9 +42,9 @@ class Problem(t.NamedTuple):
 
 
 class ConfigError(QuorumError, ValueError):
-    """Raised when configuration variables have bad values; it lists all of them.
+    r"""Raised when configuration variables have bad values; it lists all of them.
 
-    :param problems: What is wrong, one entry for each variable or file.
+    :param \*problems: What is wrong, one entry for each variable or file.
     """
 
     def __init__(self, *problems: Problem) -> None:
@@ -97,9 +97,9 @@ class NotLoadedError(QuorumError, RuntimeError):
 
 
 class AppAmbiguousError(QuorumError, RuntimeError):
-    """Raised when several apps are loaded and no context says which one is meant.
+    r"""Raised when several apps are loaded and no context says which one is meant.
 
-    :param names: Names of the apps that are loaded.
+    :param \*names: Names of the apps that are loaded.
     """
 
     def __init__(self, *names: str) -> None:

@@ -91,7 +91,7 @@ def load(
     models: types.ModuleType | None = None,
     **kwargs: object,
 ) -> flask.Flask:
-    """Load quorum into an app: read its configuration, and wire up its services.
+    r"""Load quorum into an app: read its configuration, and wire up its services.
 
     Nothing connects, and no thread starts, before the first use. A load that fails
     leaves the app as it was.
@@ -108,7 +108,7 @@ def load(
     :param logger: Name of the log file, in the folder LOG_FOLDER; without it, records
         go to the standard error stream.
     :param models: The module that has the model classes.
-    :param kwargs: Values of declared variables and of Flask's own settings, above
+    :param \*\*kwargs: Values of declared variables and of Flask's own settings, above
         those of all other sources.
     :returns: The app that was passed, or else the new one.
     :raises ConfigError: If values are bad; it lists all of them.

@@ -60,51 +60,51 @@ def get_log() -> logging.Logger:
 
 
 def debug(message: object, *args: object, **kwargs: t.Any) -> None:
-    """Log a message for whoever hunts a fault.
+    r"""Log a message for whoever hunts a fault.
 
     :param message: The message, with ``%s`` where the arguments go.
-    :param args: The arguments.
-    :param kwargs: As :meth:`logging.Logger.debug` takes them.
+    :param \*args: The arguments.
+    :param \*\*kwargs: As :meth:`logging.Logger.debug` takes them.
     """
     _log(logging.DEBUG, message, args, kwargs)
 
 
 def info(message: object, *args: object, **kwargs: t.Any) -> None:
-    """Log that something worked as it should.
+    r"""Log that something worked as it should.
 
     :param message: The message, with ``%s`` where the arguments go.
-    :param args: The arguments.
-    :param kwargs: As :meth:`logging.Logger.info` takes them.
+    :param \*args: The arguments.
+    :param \*\*kwargs: As :meth:`logging.Logger.info` takes them.
     """
     _log(logging.INFO, message, args, kwargs)
 
 
 def warning(message: object, *args: object, **kwargs: t.Any) -> None:
-    """Log that something is odd, though the work goes on.
+    r"""Log that something is odd, though the work goes on.
 
     :param message: The message, with ``%s`` where the arguments go.
-    :param args: The arguments.
-    :param kwargs: As :meth:`logging.Logger.warning` takes them.
+    :param \*args: The arguments.
+    :param \*\*kwargs: As :meth:`logging.Logger.warning` takes them.
     """
     _log(logging.WARNING, message, args, kwargs)
 
 
 def error(message: object, *args: object, **kwargs: t.Any) -> None:
-    """Log that something could not be done.
+    r"""Log that something could not be done.
 
     :param message: The message, with ``%s`` where the arguments go.
-    :param args: The arguments.
-    :param kwargs: As :meth:`logging.Logger.error` takes them.
+    :param \*args: The arguments.
+    :param \*\*kwargs: As :meth:`logging.Logger.error` takes them.
     """
     _log(logging.ERROR, message, args, kwargs)
 
 
 def critical(message: object, *args: object, **kwargs: t.Any) -> None:
-    """Log that the program cannot go on.
+    r"""Log that the program cannot go on.
 
     :param message: The message, with ``%s`` where the arguments go.
-    :param args: The arguments.
-    :param kwargs: As :meth:`logging.Logger.critical` takes them.
+    :param \*args: The arguments.
+    :param \*\*kwargs: As :meth:`logging.Logger.critical` takes them.
     """
     _log(logging.CRITICAL, message, args, kwargs)
 

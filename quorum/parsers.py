@@ -130,9 +130,9 @@ def split_port(value: str) -> tuple[str, int | None]:
 
 
 def choice(*words: str) -> Parser[str]:
-    """Return a parser of one of several words, in any case.
+    r"""Return a parser of one of several words, in any case.
 
-    :param words: The words, as the parsed value spells them.
+    :param \*words: The words, as the parsed value spells them.
     :returns: The parser.
     """
     spellings = {word.lower(): word for word in words}
@@ -163,9 +163,9 @@ class URL(str):
 
 
 def url(*schemes: str) -> Parser[URL]:
-    """Return a parser of URLs.
+    r"""Return a parser of URLs.
 
-    :param schemes: The schemes that are allowed, as in ``'redis'``.
+    :param \*schemes: The schemes that are allowed, as in ``'redis'``.
     :returns: The parser.
     """
 

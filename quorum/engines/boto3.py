@@ -17,7 +17,7 @@ class AmazonServer:
 
     def __init__(self, settings: AmazonSettings) -> None:
         self._bucket = settings.location
-        session = boto3.session.Session(
+        session = boto3.Session(
             aws_access_key_id=settings.access_key,
             aws_secret_access_key=settings.secret_key,
             region_name=settings.region,

@@ -4,7 +4,6 @@ import typing as t
 
 import pymongo
 import pymongo.errors
-import pymongo.uri_parser
 
 from quorum.errors import (
     ConfigError,
