@@ -56,6 +56,22 @@ intersphinx_mapping = {
     ),
 }
 
+# What the checks compare the pages with.
+quorum_variables = [
+    "quorum.loading",
+    "quorum.logs",
+    "quorum.mail",
+    "quorum.mongodb",
+    "quorum.redisdb",
+    "quorum.amqp",
+    "quorum.amazon",
+]
+quorum_api = ["quorum", "quorum.mongodb", "quorum.parsers"]
+quorum_sources = [str(HERE.parent / "quorum")]
+quorum_tests = [str(HERE.parent / "tests")]
+quorum_environment = ["quorum/sources.py", "quorum/sphinxext.py"]
+quorum_changelog = "changelog.rst"
+
 doctest_global_setup = "import quorum"
 doctest_global_cleanup = """
 import quorum.state

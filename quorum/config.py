@@ -4,6 +4,7 @@ Where their values come from is the business of :mod:`quorum.sources`.
 """
 
 import re
+import sys
 import typing as t
 from collections.abc import Callable, Iterable, Mapping
 
@@ -22,7 +23,7 @@ class _Missing:
     """The type of :data:`MISSING`."""
 
     def __repr__(self) -> str:
-        return "no default"
+        return "MISSING"
 
 
 #: The default of a variable that has none.
@@ -53,6 +54,8 @@ class Variable(t.Generic[T]):
         self.since = since
         self.aliases = aliases
         self.help = help
+        #: Name of the module that declares it.
+        self.module = ""
         self.attribute = ""
         self.owner: type[Settings] | None = None
 
@@ -198,6 +201,7 @@ def variable(
     made: Variable[t.Any] = Variable(
         name, as_parser(parser), default, secret, since, tuple(aliases), help
     )
+    made.module = sys._getframe(1).f_globals.get("__name__", "__main__")
     for spelling in made.spellings:
         if not re.fullmatch(r"[A-Z][A-Z0-9_]*", spelling):
             fault = "its name is not of capital letters, digits and underscores."

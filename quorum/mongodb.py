@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import pymongo
     import pymongo.database
 
+__all__ = ["get_connection"]
+
 
 class MongoSettings(ServiceSettings):
     """The MongoDB server."""

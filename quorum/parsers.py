@@ -7,6 +7,24 @@ import typing as t
 import urllib.parse
 from collections.abc import Callable, Mapping
 
+__all__ = [
+    "URL",
+    "Parser",
+    "boolean",
+    "choice",
+    "host",
+    "host_port",
+    "integer",
+    "key",
+    "number",
+    "parser",
+    "port",
+    "seconds",
+    "split_port",
+    "text",
+    "url",
+]
+
 T = t.TypeVar("T")
 _N = t.TypeVar("_N", int, float)
 

@@ -85,6 +85,8 @@ def confs(name: str, value: object) -> None:
     :param name: The name.
     :param value: The value, typed or as text.
     :raises ConfigError: If the variable does not take the value.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
     _override(get_state(), name, value)
 
@@ -95,6 +97,8 @@ def confr(name: str) -> None:
     A declared variable has its default again; any other name has no value.
 
     :param name: The name.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
     _override(get_state(), name, None)
 
@@ -106,11 +110,15 @@ def confd() -> dict[str, t.Any]:
     Its own ``repr()`` shows names only.
 
     :returns: A new dictionary.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
-    found = get_state()
-    names = {*found.found, *found.sources.names(), *found.overrides}
-    values = ((name, conf(name)) for name in sorted(names))
-    return Values((name, value) for name, value in values if value is not None)
+    state = get_state()
+    names = (state.sources.names() | set(state.overrides)) - set(SPELLINGS)
+    undeclared = {name: _find_raw(state, name)[0] for name in names}
+    values = {name: str(raw) for name, raw in undeclared.items() if raw is not None}
+    typed = {name: found.value for name, found in state.found.items()}
+    return Values({**values, **{k: v for k, v in typed.items() if v is not None}})
 
 
 def conf_prefix(prefix: str) -> dict[str, t.Any]:
@@ -118,6 +126,8 @@ def conf_prefix(prefix: str) -> dict[str, t.Any]:
 
     :param prefix: How the names start.
     :returns: A new dictionary.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
     return Values((k, v) for k, v in confd().items() if k.startswith(prefix))
 
@@ -127,6 +137,8 @@ def conf_suffix(suffix: str) -> dict[str, t.Any]:
 
     :param suffix: How the names end.
     :returns: A new dictionary.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
     return Values((k, v) for k, v in confd().items() if k.endswith(suffix))
 
@@ -139,6 +151,9 @@ def conf_override(name: str, value: object) -> Iterator[None]:
 
     :param name: The name.
     :param value: The value, typed or as text; None removes it.
+    :raises ConfigError: If the variable does not take the value.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
     found = get_state()
     variable = SPELLINGS.get(name)
@@ -192,10 +207,7 @@ def _find(
 def _find_undeclared(
     state: State, name: str, cast: Callable[[t.Any], object] | None
 ) -> object:
-    if name in state.overrides:
-        value, source = state.overrides[name], "confs"
-    else:
-        value, source = state.sources.find_undeclared(name)
+    value, source = _find_raw(state, name)
     if value is not None:
         value = _cast(name, cast or str, value, source, secret=True)
     if cast is None:
@@ -203,6 +215,13 @@ def _find_undeclared(
     else:
         state.casts[name, cast] = value
     return value
+
+
+def _find_raw(state: State, name: str) -> tuple[object, str]:
+    """Return the value of an undeclared name as it was found, and its source."""
+    if name in state.overrides:
+        return state.overrides[name], "confs"
+    return state.sources.find_undeclared(name)
 
 
 def _cast(
