@@ -1,16 +1,18 @@
 """The ``flask quorum`` commands."""
 
 import json
+import re
 import time
 import typing as t
 
 import click
-from flask.cli import ScriptInfo
+from flask.cli import NoAppException, ScriptInfo
 
 from quorum.config import VARIABLES, Settings, Variable
 from quorum.errors import QuorumError
 from quorum.loading import SERVICES, AppSettings
 from quorum.logs import LogSettings
+from quorum.parsers import mask_url
 from quorum.service import Handle
 from quorum.state import State, get_state
 
@@ -29,6 +31,11 @@ class Command(click.Command):
                 return super().invoke(ctx)
         except QuorumError as error:
             raise click.ClickException(str(error)) from error
+        except NoAppException as error:
+            # Flask shows an ImportError, which some of ours are, with its traceback.
+            if isinstance(error.__context__, QuorumError):
+                raise click.ClickException(str(error.__context__)) from error
+            raise
 
 
 @click.group("quorum")
@@ -69,7 +76,9 @@ def check_services(as_json: bool) -> None:
         if not as_json:
             took = "" if row["seconds"] is None else f"{row['seconds'] * 1000:.0f} ms"
             cells = (f"{row['service']:8}", f"{row['status']:14}", f"{took:>8}")
-            click.echo(f"{'  '.join(cells)}  {row['error'] or row['address']}".rstrip())
+            click.echo(
+                f"{'  '.join(cells)}  {row['error'] or row['address'] or ''}".rstrip()
+            )
     if as_json:
         click.echo(json.dumps(rows, indent=2, default=str))
     if any(row["status"] == "failed" for row in rows):
@@ -78,14 +87,13 @@ def check_services(as_json: bool) -> None:
 
 def _describe(state: State, variable: Variable[t.Any]) -> dict[str, t.Any]:
     """Return the facts of a variable, and its value unless it is a secret."""
-    value, _, source = state.find(variable)
+    value, _, source = state.overrides.get(variable.name) or state.find(variable)
     default = variable.default if variable.has_default else None
-    masked = variable.secret and value is not None
     return {
         "name": variable.name,
-        "value": "***" if masked else value,
+        "value": _mask(value, variable.secret),
         "source": source,
-        "default": default,
+        "default": _mask(default, variable.secret),
         "type": variable.parser.type_name,
         "secret": variable.secret,
         "since": variable.since,
@@ -98,6 +106,12 @@ def _show(value: object) -> str:
     if value is None:
         return "-"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _mask(value: object, secret: bool) -> object:
+    if secret:
+        return None if value is None else "***"
+    return mask_url(value) if isinstance(value, str) else value
 
 
 def _example() -> str:
@@ -126,8 +140,11 @@ def _example_of(variable: Variable[t.Any]) -> str:
         notes.append(f"Also {', '.join(variable.aliases)}.")
     if variable.secret:
         notes.append(f"Secret; {variable.name}_FILE may name a file that holds it.")
-    known = variable.has_default and not variable.secret
-    default = _show(variable.default) if known and variable.default is not None else ""
+    default = ""
+    if variable.has_default and variable.default is not None and not variable.secret:
+        default = _show(variable.default)
+        if not re.fullmatch(r"[\w./:@%+,-]*", default):
+            default = json.dumps(default, ensure_ascii=False)
     return f"# {variable.help}\n# {' '.join(notes)}\n#{variable.name}={default}\n"
 
 

@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Callable, Iterable, Mapping
 
 from quorum.errors import ConfigError, Problem, SettingMissingError
-from quorum.parsers import Parser, as_parser
+from quorum.parsers import Parser, as_parser, mask_url
 
 T = t.TypeVar("T")
 
@@ -54,6 +54,9 @@ class Variable(t.Generic[T]):
         self.since = since
         self.aliases = aliases
         self.help = help
+        files = [f"{spelling}_FILE" for spelling in self.spellings if secret]
+        #: Every name that a source may have it under.
+        self.keys = frozenset((*self.spellings, *files))
         #: Name of the module that declares it.
         self.module = ""
         self.attribute = ""
@@ -117,7 +120,9 @@ def parse(name: str, parser: Parser[T], value: object, source: str, secret: bool
         return parser(value)
     except Exception as error:
         shown = "its value (hidden)" if secret else _shown(value)
-        said = "" if secret or not str(error) else f" ({_shortened(str(error))})"
+        said = (
+            "" if secret or not str(error) else f" ({_shortened(mask_url(str(error)))})"
+        )
         sentence = f"{shown} is not {parser.expects}{said}."
         if source == "environment" and name in SHARED_NAMES:
             sentence += (
@@ -134,6 +139,10 @@ VARIABLES: t.Final[dict[str, Variable[t.Any]]] = {}
 
 #: Every declared variable by its name and by its aliases.
 SPELLINGS: t.Final[dict[str, Variable[t.Any]]] = {}
+
+
+#: Called with each variable that is declared.
+DECLARED: t.Final[list[Callable[[Variable[t.Any]], None]]] = []
 
 
 @t.overload
@@ -212,6 +221,8 @@ def variable(
             raise ConfigError(Problem(spelling, "declaration", fault))
     VARIABLES[name] = made
     SPELLINGS.update(dict.fromkeys(made.spellings, made))
+    for tell in DECLARED:
+        tell(made)
     return made
 
 
@@ -247,6 +258,9 @@ class Settings:
         return vars(self).get(variable.attribute) is not None
 
     def __setattr__(self, name: str, value: object) -> t.NoReturn:
+        raise AttributeError(f"{type(self).__name__} is fixed when the app is loaded.")
+
+    def __delattr__(self, name: str) -> t.NoReturn:
         raise AttributeError(f"{type(self).__name__} is fixed when the app is loaded.")
 
     def __repr__(self) -> str:
@@ -299,7 +313,7 @@ def _facts(variable: Variable[t.Any]) -> tuple[object, ...]:
 
 
 def _shown(value: object) -> str:
-    return _shortened(repr(value))
+    return _shortened(mask_url(repr(value)))
 
 
 def _shortened(shown: str) -> str:

@@ -11,11 +11,10 @@ import re
 import sys
 import time
 import typing as t
-import urllib.parse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from quorum import parsers
-from quorum.config import VARIABLES, Settings, Variable, variable
+from quorum.config import Settings, Variable, variable
 from quorum.errors import ConfigError, Problem
 from quorum.state import State, find_state, get_request_id
 
@@ -126,7 +125,7 @@ def start_log(state: State, name: str | None) -> None:
     :raises ConfigError: If the file cannot be opened.
     """
     settings = state.settings(LogSettings)
-    redact = Redactor(_secrets(state))
+    redact = Redactor(state.secrets)
     make = JSONFormatter if settings.format == "json" else TextFormatter
     handler = _FallbackHandler() if name is None else _open_file(settings, name)
     state.stack.callback(_remove, handler)
@@ -144,11 +143,10 @@ class Redactor:
         masking them would make everything else unreadable.
     """
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        known = {re.escape(secret) for secret in secrets if len(secret) >= 6}
-        masked = "|".join(sorted(known, key=len, reverse=True)) or "(?!)"
-        # A password ends at the last '@' before the path: it may hold one itself.
-        self._pattern = re.compile(rf"(://[^\s/:@]*:)[^\s/]+(?=@)|{masked}")
+    def __init__(self, secrets: Collection[str]) -> None:
+        self.secrets = secrets
+        self._count = -1
+        self._pattern = re.compile("")
 
     def __call__(self, text: str) -> str:
         """Return the text with its secrets masked.
@@ -156,7 +154,17 @@ class Redactor:
         :param text: The text.
         :returns: The same text when there is nothing to mask.
         """
+        if self._count != len(self.secrets):  # an app may get more while it runs
+            known = sorted(self.secrets, key=len, reverse=True)
+            self._count = len(known)
+            long = [re.escape(secret) for secret in known if len(secret) >= _SHORTEST]
+            masked = "|".join(long) or "(?!)"
+            # A password ends at the last '@' before the path: it may hold one itself.
+            self._pattern = re.compile(rf"(://[^\s/:@]*:)[^\s/]+(?=@)|{masked}")
         return self._pattern.sub(_mask, text)
+
+
+_SHORTEST: t.Final = 6
 
 
 def _mask(match: re.Match[str]) -> str:
@@ -285,17 +293,6 @@ def _open_file(settings: LogSettings, name: str) -> logging.Handler:
     except OSError as error:
         fault = f"the log file {str(path)!r} cannot be opened: {error.strerror}."
         raise ConfigError(Problem("LOG_FOLDER", "logger", fault)) from error
-
-
-def _secrets(state: State) -> Iterable[str]:
-    """Return the values of the secret variables, and the passwords in their URLs."""
-    for name, found in state.found.items():
-        if VARIABLES[name].secret and found.value is not None:
-            value = found.value
-            yield value.decode("latin-1") if isinstance(value, bytes) else str(value)
-            if isinstance(value, parsers.URL) and value.parts.password:
-                yield value.parts.password
-                yield urllib.parse.unquote(value.parts.password)
 
 
 def _remove(handler: logging.Handler) -> None:

@@ -1,6 +1,7 @@
 """Parsers of configuration values: each takes text and gives a typed value."""
 
 import ipaddress
+import json
 import math
 import re
 import typing as t
@@ -91,9 +92,14 @@ def port(value: object) -> int:
 @parser("number", "a number")
 def number(value: object) -> float:
     """Parse a finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+    if isinstance(value, str):
+        value = _matching(r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?", value)
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError
-    return _within(float(value), -math.inf, math.inf)
+    try:
+        return _within(float(value), -math.inf, math.inf)
+    except OverflowError as error:
+        raise ValueError from error
 
 
 @parser("number", "a number of seconds above 0")
@@ -120,18 +126,18 @@ def key(value: object) -> str | bytes:
 def host(value: object) -> str:
     """Parse a host to bind to or to connect to, without a port."""
     name = text(value).strip()
-    try:
-        return str(ipaddress.ip_address(name.strip("[]")))
-    except ValueError:
-        return _matching(r"\w[\w.-]{0,252}", name)
+    if re.fullmatch(r"\w[\w.-]{0,252}", name):
+        return name
+    address = _matching(r"\[?[0-9A-Fa-f:.]+(%[\w.-]+)?\]?", name).strip("[]")
+    return str(ipaddress.ip_address(address))
 
 
 @parser("string", "a host, or host:port")
 def host_port(value: object) -> str:
     """Parse a host that may have a port; :func:`split_port` takes them apart."""
-    found, _ = split_port(text(value).strip())
-    host(found)
-    return text(value).strip()
+    given = _matching(r"\S+", value)
+    host(split_port(given)[0])
+    return given
 
 
 def split_port(value: str) -> tuple[str, int | None]:
@@ -191,9 +197,17 @@ def url(*schemes: str) -> Parser[URL]:
         found = URL(text(value).strip())
         if found.scheme not in schemes or not found.isprintable() or " " in found:
             raise ValueError
-        parts = found.parts
+        try:
+            parts = found.parts
+        except ValueError:
+            raise ValueError from None  # its text may have the password
+        # What has a meaning in a URL has to be encoded in a password.
         if parts.netloc and ("@" in f"{parts.path}{parts.query}" or parts.fragment):
-            raise ValueError  # a '/', '?' or '#' in the password was not encoded
+            raise ValueError
+        if parts.netloc.count("@") > 1 or re.search(
+            r"%(?![\da-fA-F]{2})", parts.netloc
+        ):
+            raise ValueError
         if "," not in parts.netloc:
             _ = parts.port  # raises the error when it is not a number
         return found
@@ -201,6 +215,34 @@ def url(*schemes: str) -> Parser[URL]:
     names = ", ".join(f"{scheme}:" for scheme in schemes)
     expects = f"a URL that starts with {names} and has its password percent-encoded"
     return Parser("string", expects, check)
+
+
+def mask_url(shown: str) -> str:
+    """Return a text in which nobody sees who logs in to a URL, or with what.
+
+    :param shown: The text; its URLs need not be good ones.
+    :returns: The same text when there is nothing to mask.
+    """
+    return re.sub(r"(?<=://).*@", "***@", shown)
+
+
+def secret_texts(value: object) -> set[str]:
+    """Return the forms that a secret may have in a text, to be masked there.
+
+    :param value: The value of a secret variable.
+    :returns: The value itself, and the password if it is a URL; each also as
+        ``repr()`` and JSON write it.
+    """
+    if value is None:
+        return set()
+    plain = {value.decode("latin-1") if isinstance(value, bytes) else str(value)}
+    if isinstance(value, bytes):
+        plain.add(repr(value)[2:-1])
+    if isinstance(value, URL) and value.parts.password:
+        password = value.parts.password
+        plain |= {password, urllib.parse.unquote(password)}
+    written = {repr(item)[1:-1] for item in plain}
+    return plain | written | {json.dumps(item)[1:-1] for item in plain}
 
 
 _BUILT_IN: dict[object, Parser[t.Any]] = {
@@ -220,7 +262,7 @@ def as_parser(function: Callable[[t.Any], T]) -> Parser[T]:
     """
     if isinstance(function, Parser):
         return function
-    if function in _BUILT_IN:
+    if isinstance(function, type) and function in _BUILT_IN:
         return _BUILT_IN[function]
     name = getattr(function, "__name__", type(function).__name__)
     return Parser(name, f"a value that {name}() accepts", function)

@@ -5,7 +5,9 @@ import typing as t
 from collections.abc import Callable, Mapping
 
 from quorum.config import ServiceSettings
+from quorum.errors import ConfigError, Problem
 from quorum.extras import require
+from quorum.parsers import secret_texts
 
 
 class Engine(t.Protocol):
@@ -66,6 +68,7 @@ class Handle(t.Generic[S, E]):
         """The engine.
 
         :raises SettingMissingError: If no variable says where the service is.
+        :raises ConfigError: If the library does not take what the variable says.
         :raises MissingDependencyError: If its library is not installed.
         """
         engine = self._engine
@@ -98,9 +101,20 @@ class Handle(t.Generic[S, E]):
         self._engine = None
 
     def _make(self) -> E:
-        path = self.service.engines[self.settings.scheme]
-        make: Callable[[S], E] = require(path)
-        return make(self.settings)
+        settings = self.settings
+        make: Callable[[S], E] = require(self.service.engines[settings.scheme])
+        try:
+            return make(settings)
+        except ConfigError:
+            raise
+        except (TypeError, ValueError) as error:
+            reason = str(error)
+            for secret in secret_texts(settings.location):
+                reason = reason.replace(secret, "***")
+            fault = f"the client library does not take it: {reason.rstrip('.')}."
+        # Raised here, as the library's error may hold a password.
+        name = type(settings).location.name
+        raise ConfigError(Problem(name, self.service.name, fault))
 
 
 #: Engines of parent processes; see :meth:`Handle.after_fork`.

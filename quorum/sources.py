@@ -57,7 +57,8 @@ class Sources:
             Source(".env", dotenv),
             Source("quorum.json", self._read("quorum.json", _read_json)),
         )
-        for name in given:
+        self._names = self.names()
+        for name in keywords:
             if not _is_declared(name) and name not in app.default_config:
                 fault = "it is no declared variable and none of Flask's settings."
                 hint = did_you_mean(name, [*SPELLINGS, *app.default_config])
@@ -87,7 +88,9 @@ class Sources:
         :returns: Its value.
         :raises ConfigError: If its value is bad.
         """
-        for source in self.sources:
+        # Most are set nowhere: to look into each source would cost ten times as much.
+        unset = self._names.isdisjoint(variable.keys)
+        for source in () if unset else self.sources:
             spelled = self._spelled(variable, source)
             if not spelled:
                 continue
@@ -145,11 +148,17 @@ class Sources:
         """Return the content of the file that ``<NAME>_FILE`` names."""
         try:
             content = (self.folder / str(path)).read_text("utf-8")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            fault = f"the file {str(path)!r} cannot be read: {reason}."
-            raise ConfigError(Problem(f"{name}_FILE", source, fault)) from error
-        return content.removesuffix("\n").removesuffix("\r")
+        except OSError as error:
+            reason = error.strerror
+        except UnicodeDecodeError:
+            reason = "it is not UTF-8 text"
+        except ValueError as error:
+            reason = str(error)
+        else:
+            return content.removesuffix("\n").removesuffix("\r")
+        # Raised here, as the cause of a decoding error holds the content.
+        fault = f"the file {str(path)!r} cannot be read: {reason}."
+        raise ConfigError(Problem(f"{name}_FILE", source, fault))
 
     def _read(
         self, name: str, read: t.Callable[[pathlib.Path], Mapping[str, object]]

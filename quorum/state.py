@@ -12,7 +12,8 @@ from collections.abc import Callable
 import flask
 import flask.globals
 
-from quorum.config import VARIABLES, Settings, Variable
+from quorum import parsers
+from quorum.config import DECLARED, VARIABLES, Settings, Variable
 from quorum.errors import AppAmbiguousError, NotLoadedError
 from quorum.service import E, Handle, S, Service
 from quorum.sources import Found, Sources
@@ -40,10 +41,12 @@ class State:
         self.found: dict[str, Found] = sources.find_all()
         #: What ``conf`` returns, by name, by alias and by variable.
         self.values: dict[object, t.Any] = {}
-        #: What ``conf`` returns with a cast, by name and cast.
-        self.casts: dict[tuple[object, object], t.Any] = {}
-        #: What ``confs`` has set, as it was given; None stands for removed.
-        self.overrides: dict[str, object] = {}
+        #: What ``conf`` returns with a cast, by name and then by cast.
+        self.casts: dict[object, dict[object, t.Any]] = {}
+        #: What ``confs`` has set, by name.
+        self.overrides: dict[str, Found] = {}
+        #: What must not be seen in a log: the values of secret variables.
+        self.secrets: set[str] = set()
         self.stack = contextlib.ExitStack()
         self.execution = True
         self.mongo_database: str | None = None
@@ -53,7 +56,7 @@ class State:
         self._settings: dict[type[Settings], Settings] = {}
         self._handles: dict[str, Handle[t.Any, t.Any]] = {}
         for name, found in self.found.items():
-            self.keep(VARIABLES[name], found)
+            self._keep(VARIABLES[name], found)
 
     @property
     def name(self) -> str:
@@ -70,21 +73,42 @@ class State:
         found = self.found.get(variable.name)
         if found is None:
             found = self.sources.find(variable)
-            self.keep(variable, found)
+            self.found[variable.name] = found
+            self._keep(variable, found)
         return found
 
-    def keep(self, variable: Variable[t.Any], found: Found) -> None:
-        """Make a value the one that ``conf`` returns.
+    def override(
+        self, name: str, variable: Variable[t.Any] | None, found: Found | None
+    ) -> None:
+        """Change what ``conf`` returns for a name; settings stay as they are.
 
-        :param variable: The variable.
-        :param found: Its value.
+        :param name: The name.
+        :param variable: Its declaration, if there is one.
+        :param found: The new value; None stands for the one that was loaded.
         """
-        self.found[variable.name] = found
-        self.values.update(dict.fromkeys(variable.spellings, found.value))
+        with self._lock:
+            if found is None:
+                self.overrides.pop(name, None)
+            else:
+                self.overrides[name] = found
+            # Copies, as other threads may be about to keep an older value.
+            self.casts = {}
+            self.values = dict(self.values)
+            if variable is None:
+                self.values.pop(name, None)
+            else:
+                self._keep(variable, found or self.find(variable))
+
+    def _keep(self, variable: Variable[t.Any], found: Found) -> None:
+        """Make a value the one that ``conf`` returns."""
+        if variable.secret:
+            self.secrets.update(parsers.secret_texts(found.value))
+        kept = dict.fromkeys(variable.spellings, found.value)
         if found.source == "not set":
             self.values.pop(variable, None)
+            self.values.update(kept)
         else:
-            self.values[variable] = found.value
+            self.values.update({**kept, variable: found.value})
 
     def settings(self, cls: type[G]) -> G:
         """Return the settings of a class, made on first use.
@@ -162,6 +186,17 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def _forget(variable: Variable[t.Any]) -> None:
+    """Have a name read again that was read before it was declared."""
+    for state in loaded_states():
+        if variable.name not in state.found:
+            for spelling in variable.spellings:
+                state.override(spelling, None, state.overrides.get(spelling))
+
+
+DECLARED.append(_forget)
 
 
 def loaded_states() -> list[State]:

@@ -2,10 +2,10 @@
 
 import contextlib
 import typing as t
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 
 from quorum import state as states
-from quorum.config import SPELLINGS, Settings, Variable, parse
+from quorum.config import SPELLINGS, VARIABLES, Settings, Variable, parse
 from quorum.errors import SettingMissingError
 from quorum.parsers import as_parser
 from quorum.sources import Found
@@ -15,7 +15,8 @@ T = t.TypeVar("T")
 D = t.TypeVar("D")
 G = t.TypeVar("G", bound=Settings)
 
-_UNKNOWN: t.Final = object()
+#: How many values ``conf`` keeps of undeclared names, and how many casts of a name.
+_MOST_KEPT: t.Final = 1000
 
 _context_get = states.app_context.get
 
@@ -69,11 +70,12 @@ def conf(
     else:
         found = context.app.extensions.get("quorum")
     try:
-        value = found.values[name] if cast is None else found.casts[name, cast]
+        value = found.values[name] if cast is None else found.casts[name][cast]
     except (AttributeError, KeyError, TypeError):
-        value = _UNKNOWN
-    if value is _UNKNOWN:  # not in the handler, whose error would be shown as well
-        value = _find(get_state(), name, cast)
+        pass  # to go on in here would show this error beside the one of _find
+    else:
+        return default if value is None else value
+    value = _find(get_state(), name, cast)
     return default if value is None else value
 
 
@@ -115,10 +117,11 @@ def confd() -> dict[str, t.Any]:
     """
     state = get_state()
     names = (state.sources.names() | set(state.overrides)) - set(SPELLINGS)
-    undeclared = {name: _find_raw(state, name)[0] for name in names}
-    values = {name: str(raw) for name, raw in undeclared.items() if raw is not None}
-    typed = {name: found.value for name, found in state.found.items()}
-    return Values({**values, **{k: v for k, v in typed.items() if v is not None}})
+    undeclared = {name: _find_undeclared(state, name) for name in names}
+    declared = {name: state.find(item) for name, item in list(VARIABLES.items())}
+    found = {**undeclared, **declared, **state.overrides}
+    values = ((name, item.value) for name, item in sorted(found.items()))
+    return Values((name, value) for name, value in values if value is not None)
 
 
 def conf_prefix(prefix: str) -> dict[str, t.Any]:
@@ -155,19 +158,13 @@ def conf_override(name: str, value: object) -> Iterator[None]:
     :raises NotLoadedError: If no app is loaded.
     :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
-    found = get_state()
-    variable = SPELLINGS.get(name)
-    key = name if variable is None else variable.name
-    had, before = key in found.overrides, found.overrides.get(key)
-    _override(found, name, value)
+    state = get_state()
+    before = state.overrides.get(_main_name(name))
+    _override(state, name, value)
     try:
         yield
     finally:
-        if had:
-            _override(found, name, before)
-        else:
-            del found.overrides[key]
-            _forget(found, name)
+        state.override(_main_name(name), SPELLINGS.get(name), before)
 
 
 def get_settings(cls: type[G]) -> G:
@@ -184,78 +181,60 @@ def get_settings(cls: type[G]) -> G:
 def _find(
     state: State, name: str | Variable[t.Any], cast: Callable[[t.Any], object] | None
 ) -> object:
-    """Return what ``conf`` has not kept yet, and keep it."""
-    if isinstance(name, Variable):
-        variable: Variable[t.Any] | None = name
-    else:
-        variable = SPELLINGS.get(name)
+    """Return what ``conf`` has not kept yet, and keep it.
+
+    What another thread changes meanwhile replaces the dictionaries, so that nothing
+    that was overtaken is kept.
+    """
+    values, casts = state.values, state.casts
+    variable = name if isinstance(name, Variable) else SPELLINGS.get(name)
     if variable is None:
-        return _find_undeclared(state, str(name), cast)
-    found = state.find(variable)
-    if cast is not None:
-        raw = found.value if found.raw is None else found.raw
-        value = None
-        if raw is not None:
-            value = _cast(variable.name, cast, raw, found.source, variable.secret)
-        state.casts[name, cast] = value
-        return value
-    if name is variable and found.source == "not set":
-        raise SettingMissingError(variable.name, variable.hint)
-    return found.value
-
-
-def _find_undeclared(
-    state: State, name: str, cast: Callable[[t.Any], object] | None
-) -> object:
-    value, source = _find_raw(state, name)
-    if value is not None:
-        value = _cast(name, cast or str, value, source, secret=True)
-    if cast is None:
-        state.values[name] = value
+        found = _find_undeclared(state, str(name))
+        secret = True  # nobody knows
     else:
-        state.casts[name, cast] = value
+        found = state.overrides.get(variable.name) or state.find(variable)
+        secret = variable.secret
+    if cast is None:
+        if name is variable and found.source == "not set":
+            raise SettingMissingError(variable.name, variable.hint)
+        if variable is not None or len(values) < _MOST_KEPT:
+            values[name] = found.value
+        return found.value
+    raw = found.value if found.raw is None else found.raw
+    if raw is None:
+        return None
+    shown = variable.name if variable else str(name)
+    value: object = str(raw)
+    if cast is not str:
+        value = parse(shown, as_parser(cast), raw, found.source, secret)
+    kept = casts.get(name, {})
+    can_be_kept = isinstance(t.cast(object, cast), Hashable)
+    if can_be_kept and max(len(casts), len(kept)) < _MOST_KEPT:
+        casts.setdefault(name, kept)[cast] = value
     return value
 
 
-def _find_raw(state: State, name: str) -> tuple[object, str]:
-    """Return the value of an undeclared name as it was found, and its source."""
-    if name in state.overrides:
-        return state.overrides[name], "confs"
-    return state.sources.find_undeclared(name)
-
-
-def _cast(
-    name: str, cast: Callable[[t.Any], object], raw: object, source: str, secret: bool
-) -> object:
-    if cast is str:
-        return str(raw)
-    return parse(name, as_parser(cast), raw, source, secret)
+def _find_undeclared(state: State, name: str) -> Found:
+    """Return the value of a name that nobody declared."""
+    found = state.overrides.get(name)
+    if found is None:
+        raw, source = state.sources.find_undeclared(name)
+        found = Found(None if raw is None else str(raw), raw, source)
+    return found
 
 
 def _override(state: State, name: str, value: object) -> None:
     variable = SPELLINGS.get(name)
-    if variable is None:
-        state.overrides[name] = value
-        _forget(state, name)
-        return
     if value is not None:
-        found = Found(variable.parse(value, "confs"), value, "confs")
-    elif variable.has_default:
+        typed = str(value) if variable is None else variable.parse(value, "confs")
+        found = Found(typed, value, "confs")
+    elif variable is not None and variable.has_default:
         found = Found(variable.default, None, "default")
     else:
         found = Found(None, None, "not set")
-    state.overrides[variable.name] = value
-    _forget(state, name)
-    state.keep(variable, found)
+    state.override(_main_name(name), variable, found)
 
 
-def _forget(state: State, name: str) -> None:
-    """Drop what ``conf`` has kept for a name, and look for it in the sources again."""
+def _main_name(name: str) -> str:
     variable = SPELLINGS.get(name)
-    names: set[object] = {name} if variable is None else {variable, *variable.spellings}
-    for kept in [key for key in state.casts if key[0] in names]:
-        state.casts.pop(kept, None)
-    if variable is None:
-        state.values.pop(name, None)
-    else:
-        state.keep(variable, state.sources.find(variable))
+    return name if variable is None else variable.name

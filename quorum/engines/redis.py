@@ -37,6 +37,8 @@ class RedisServer:
             retry_on_error=list(_DROPPED),
         )
 
+        self.client.connection_pool.make_connection()  # tries the URL's options
+
     def ping(self) -> None:
         """Ask the server for an answer.
 

@@ -1,0 +1,106 @@
+"""The benchmarks run; their exact counts are asserted, their times are not."""
+
+import json
+import math
+from collections.abc import Callable
+
+import pytest
+
+from tests.benchmarks import find_benchmarks
+from tests.benchmarks.__main__ import main
+from tests.benchmarks.imports import find_added_modules, find_libraries
+from tests.benchmarks.measuring import (
+    Effort,
+    Ratio,
+    Row,
+    compare,
+    count_calls,
+    loaded,
+    timed,
+)
+from tests.benchmarks.request import answer, log_and_answer, make_app, make_requester
+
+SHORT = Effort(seconds=0, rounds=1)
+
+
+@pytest.mark.parametrize("name", find_benchmarks())
+def test_benchmark_gives_its_rows_and_keeps_its_counts_in_bounds(name: str) -> None:
+    rows = list(find_benchmarks()[name](SHORT))
+
+    assert rows
+    assert len({row.name for row in rows}) == len(rows)
+    assert all(math.isfinite(row.value) for row in rows)
+    assert [row for row in rows if row.exact and not row.ok] == []
+
+
+def test_import_quorum_imports_no_client_of_third_parties() -> None:
+    added = find_added_modules("import quorum")
+
+    assert "quorum" in added
+    assert find_libraries(added) == set()
+
+
+@pytest.mark.parametrize("view", [answer, log_and_answer])
+def test_request_makes_few_calls_above_those_of_plain_flask(
+    view: Callable[[], str],
+) -> None:
+    plain = make_requester(make_app(answer))
+
+    with loaded(make_app(view), LEVEL="WARNING") as app:
+        request = make_requester(app)
+
+        assert request() == plain() == b"Hello."
+        assert count_calls(request) - count_calls(plain) <= 20
+
+
+def test_libraries_are_neither_quorum_nor_of_python() -> None:
+    modules = {"json.decoder", "quorum.config", "redis", "redis.asyncio"}
+
+    assert find_libraries(modules) == {"redis"}
+
+
+def test_calls_of_python_and_of_c_are_counted() -> None:
+    def call() -> None:
+        len("")
+        (lambda: None)()
+
+    assert count_calls(call) - count_calls(lambda: None) == 2
+
+
+def test_time_to_undo_does_not_count() -> None:
+    undone: list[str] = []
+
+    seconds = timed(lambda: "made", undone.append)(3)
+
+    assert seconds > 0
+    assert undone == ["made"] * 3
+
+
+def test_ratio_is_of_neighbouring_chunks() -> None:
+    assert compare(lambda _: 3.0, lambda _: 2.0, SHORT) == Ratio(1.5, 1, 0)
+    assert compare(lambda _: 2.0, lambda _: 3.0, SHORT, rates=True) == Ratio(1.5, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("goal", "ok"), [("<= 2", True), ("<= 1", False), (">= 3", False), ("", True)]
+)
+def test_row_says_whether_its_goal_is_reached(goal: str, ok: bool) -> None:
+    assert Row("calls", 2, goal).ok is ok
+
+
+def test_table_and_json_show_every_row(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["load", "--seconds", "0"])
+    table, progress = capsys.readouterr()
+    main(["load", "--seconds", "0", "--json"])
+    (row,) = json.loads(capsys.readouterr().out)
+
+    assert "load()" in table
+    assert "load()" in progress
+    assert (row["benchmark"], row["name"], row["goal"]) == ("load", "load()", "<= 2")
+
+
+def test_unknown_name_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["lode"])
+
+    assert "'lode' is no benchmark" in capsys.readouterr().err
