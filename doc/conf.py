@@ -1,5 +1,6 @@
 """Settings of the manual; every page is in ``source/``."""
 
+import doctest
 import pathlib
 
 from docutils import nodes
@@ -71,7 +72,10 @@ quorum_sources = [str(HERE.parent / "quorum")]
 quorum_tests = [str(HERE.parent / "tests")]
 quorum_environment = ["quorum/sources.py", "quorum/sphinxext.py"]
 quorum_changelog = "changelog.rst"
+quorum_permalinks = str(HERE / "permalinks.txt")
 
+# Sphinx's own flags would let any message of an exception pass.
+doctest_default_flags = doctest.DONT_ACCEPT_TRUE_FOR_1
 doctest_global_setup = "import quorum"
 doctest_global_cleanup = """
 import quorum.state

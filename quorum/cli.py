@@ -16,9 +16,7 @@ from quorum.parsers import mask_url
 from quorum.service import Handle
 from quorum.state import State, get_state
 
-as_json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, for other programs."
-)
+_JSON_HELP: t.Final = "Print JSON, for other programs."
 
 
 class Command(click.Command):
@@ -45,7 +43,7 @@ def group() -> None:
 
 @group.command("config", cls=Command)
 @click.option("--example", is_flag=True, help="Print a .env file, all commented out.")
-@as_json_option
+@click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
 def show_config(example: bool, as_json: bool) -> None:
     """Show every variable, its value, and where that came from."""
     if example:
@@ -65,7 +63,7 @@ def show_config(example: bool, as_json: bool) -> None:
 
 
 @group.command("check", cls=Command)
-@as_json_option
+@click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
 def check_services(as_json: bool) -> None:
     """Ask every configured service for an answer; exit with 1 if one fails."""
     state = get_state()

@@ -56,10 +56,10 @@ class Variable(t.Generic[T]):
         self.help = help
         files = [f"{spelling}_FILE" for spelling in self.spellings if secret]
         #: Every name that a source may have it under.
-        self.keys = frozenset((*self.spellings, *files))
+        self.keys: frozenset[str] = frozenset((*self.spellings, *files))
         #: Name of the module that declares it.
-        self.module = ""
-        self.attribute = ""
+        self.module: str = ""
+        self.attribute: str = ""
         self.owner: type[Settings] | None = None
 
     @property

@@ -65,6 +65,8 @@ class SettingMissingError(ConfigError):
     :param hint: What to set it to, as a sentence.
     """
 
+    args: tuple[t.Any, ...]
+
     def __init__(self, name: str, hint: str = "") -> None:
         text = f"it has no value, and it is needed here. {hint}".rstrip()
         super().__init__(Problem(name, "not set", text))
@@ -156,7 +158,8 @@ class ServiceError(QuorumError):
     :param reason: What happened, without any password.
     """
 
-    remedy: t.ClassVar = ""
+    remedy: t.ClassVar[str] = ""
+    args: tuple[t.Any, ...]
 
     def __init__(self, service: str, host: str, port: int, reason: str) -> None:
         # OSError, a base of ServiceUnavailableError, would keep two of four arguments.

@@ -178,8 +178,16 @@ class TextFormatter(logging.Formatter):
     """
 
     default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
-    converter = staticmethod(time.gmtime)
+    default_msec_format: str | None = "%s.%03dZ"
+
+    @staticmethod
+    def converter(seconds: float | None = None) -> time.struct_time:
+        """Return the time in UTC, as the ``Z`` behind it says.
+
+        :param seconds: Seconds since the epoch.
+        :returns: The time.
+        """
+        return time.gmtime(seconds)
 
     def __init__(self, redact: Callable[[str], str]) -> None:
         super().__init__(

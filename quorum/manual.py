@@ -60,9 +60,9 @@ class Page:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.text = pathlib.Path(file).read_text("utf-8")
-        self.lines = self.text.splitlines()
-        self.directives = list(self._read())
+        self.text: str = pathlib.Path(file).read_text("utf-8")
+        self.lines: list[str] = self.text.splitlines()
+        self.directives: list[Directive] = list(self._read())
 
     def _read(self) -> Iterator[Directive]:
         stack: list[tuple[int, str]] = []
@@ -100,6 +100,7 @@ class Page:
         """Yield each match of a pattern: its first group, and where it is.
 
         :param pattern: A regular expression with a group.
+        :yields: The match and its place.
         """
         for match in re.finditer(pattern, self.text, re.MULTILINE):
             line = self.text.count("\n", 0, match.start(1)) + 1
@@ -122,6 +123,7 @@ class Code:
         """Yield the first argument of each call of a function, if it is a text.
 
         :param name: Name of the function, in whatever module it is.
+        :yields: The text and its place.
         """
         for file, tree in self.trees.items():
             for node in ast.walk(tree):
@@ -154,6 +156,7 @@ def check_variables(
     :param pages: The manual.
     :param variables: The variables by their names.
     :param code: Where they are declared.
+    :yields: Each disagreement.
     """
     declared = dict(code.calls("variable"))
     entries: dict[str, Directive] = {}
@@ -183,6 +186,7 @@ def _check_variable(entry: Directive, variable: Variable[t.Any]) -> Iterator[Fin
     default = repr(variable.default) if variable.has_default else None
     facts: list[tuple[str, object, object]] = [
         ("type", options.get("type"), variable.parser.type_name),
+        ("value", options.get("value"), variable.parser.expects),
         ("default", _literal(options.get("default")), default),
         ("since", options.get("since", ""), variable.since),
         ("secret", "secret" in options, variable.secret),
@@ -200,6 +204,7 @@ def check_reads(code: Code, allowed: Sequence[str]) -> Iterator[Finding]:
 
     :param code: The code.
     :param allowed: Endings of the files that may read the environment.
+    :yields: Each such place.
     """
     for name, place in code.calls("conf"):
         if name not in SPELLINGS:
@@ -219,6 +224,7 @@ def check_versions(
     :param pages: The manual.
     :param changelog: How the name of the changelog's file ends.
     :param version: The version of the package.
+    :yields: Each disagreement.
     """
     places: list[tuple[str, Place]] = []
     for page in pages:
@@ -251,6 +257,7 @@ def check_pages(pages: Sequence[Page]) -> Iterator[Finding]:
     """Find unused terms, words left for later, and Python that nothing runs.
 
     :param pages: The manual.
+    :yields: Each of them.
     """
     used: set[str] = set()
     for page in pages:

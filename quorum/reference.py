@@ -24,6 +24,7 @@ def check_api(
     :param pages: The manual.
     :param modules: The modules; their ``__all__`` says what is public.
     :param tests: The text of all tests, which have to name every error.
+    :yields: Each disagreement.
     """
     public = _public_names(modules)
     entries: dict[str, Directive] = {}
@@ -198,11 +199,12 @@ def _names_in(handler: ast.ExceptHandler) -> list[str]:
 
 def _find_error(function: types.FunctionType, name: str) -> type | None:
     package = importlib.import_module(function.__module__.partition(".")[0])
-    for space in (function.__globals__, vars(builtins)):
-        if isinstance(space.get(name), type):
-            return t.cast(type, space[name])
-    found = getattr(package, name, None)
-    return found if isinstance(found, type) else None
+    places = (function.__globals__.get, vars(builtins).get)
+    candidates = [place(name) for place in places] + [getattr(package, name, None)]
+    for found in candidates:
+        if isinstance(found, type) and issubclass(found, BaseException):
+            return found
+    return None
 
 
 def _place_of(item: t.Any) -> Place:

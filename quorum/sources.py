@@ -44,13 +44,13 @@ class Sources:
     """
 
     def __init__(self, app: flask.Flask, keywords: Mapping[str, object]) -> None:
-        self.folder = pathlib.Path(app.root_path)
+        self.folder: pathlib.Path = pathlib.Path(app.root_path)
         self.problems: list[Problem] = []
         given = {name: item for name, item in keywords.items() if item is not None}
         dotenv = self._read(".env", _read_dotenv)
         # What a tool copied from .env to the environment still counts as of .env.
         environment = {k: v for k, v in os.environ.items() if dotenv.get(k) != v}
-        self.sources = (
+        self.sources: tuple[Source, ...] = (
             Source("keyword", given),
             Source("app.config", _set_by_app(app)),
             Source("environment", environment),

@@ -34,7 +34,7 @@ from sphinx.errors import ConfigError
 from sphinx.ext.doctest import DocTestBuilder
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
-from sphinx.util.typing import ExtensionMetadata
+from sphinx.util.typing import ExtensionMetadata, OptionSpec
 
 from quorum import manual, reference
 from quorum.config import VARIABLES
@@ -50,8 +50,9 @@ def _status(argument: str) -> str:
 class Confval(ConfigurationValue):
     """A configuration variable: Sphinx's ``confval`` with all of our facts."""
 
-    option_spec: t.ClassVar = {
+    option_spec: t.ClassVar[OptionSpec] = {
         **ConfigurationValue.option_spec,
+        "value": directives.unchanged_required,
         "since": directives.unchanged_required,
         "aliases": directives.unchanged_required,
         "secret": directives.flag,
@@ -61,7 +62,7 @@ class Confval(ConfigurationValue):
     def transform_content(self, content_node: addnodes.desc_content) -> None:
         """Show the facts as a list in front of the description."""
         super().transform_content(content_node)
-        shown = [("Since", self.options.get("since"))]
+        shown = [(name.title(), self.options.get(name)) for name in ("value", "since")]
         shown.append(("Aliases", self.options.get("aliases")))
         if "secret" in self.options:
             name = self.arguments[0].strip()

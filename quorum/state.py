@@ -47,7 +47,7 @@ class State:
         self.overrides: dict[str, Found] = {}
         #: What must not be seen in a log: the values of secret variables.
         self.secrets: set[str] = set()
-        self.stack = contextlib.ExitStack()
+        self.stack: contextlib.ExitStack = contextlib.ExitStack()
         self.execution = True
         self.mongo_database: str | None = None
         self.models: types.ModuleType | None = None

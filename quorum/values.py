@@ -195,8 +195,8 @@ def _find(
         found = state.overrides.get(variable.name) or state.find(variable)
         secret = variable.secret
     if cast is None:
-        if name is variable and found.source == "not set":
-            raise SettingMissingError(variable.name, variable.hint)
+        if isinstance(name, Variable) and found.source == "not set":
+            raise SettingMissingError(name.name, name.hint)
         if variable is not None or len(values) < _MOST_KEPT:
             values[name] = found.value
         return found.value

@@ -1,6 +1,7 @@
 """Starts programs for the tests, and stops them by their process identifiers."""
 
 import contextlib
+import http.client
 import os
 import pathlib
 import signal
@@ -64,7 +65,7 @@ def get(url: str, process: subprocess.Popen[str] | None = None) -> str:
         try:
             with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
                 return str(answer.read().decode())
-        except ConnectionError:
+        except (ConnectionError, http.client.HTTPException):
             pass
         except urllib.error.URLError as error:
             if not isinstance(error.reason, ConnectionError):

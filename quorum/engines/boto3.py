@@ -1,8 +1,9 @@
 """Amazon S3, or a server that speaks its protocol."""
 
+import typing as t
+
 import boto3
 import botocore.exceptions
-from botocore.client import BaseClient
 from botocore.config import Config
 
 from quorum.amazon import AmazonSettings
@@ -22,7 +23,7 @@ class AmazonServer:
             aws_secret_access_key=settings.secret_key,
             region_name=settings.region,
         )
-        self.client: BaseClient = session.client(
+        self.client: t.Any = session.client(
             "s3",
             endpoint_url=settings.endpoint,
             config=Config(
@@ -32,7 +33,7 @@ class AmazonServer:
             ),
         )
         endpoint = self.client.meta.endpoint_url
-        self.address = f"{endpoint.partition('://')[2]}/{self._bucket}"
+        self.address: str = f"{endpoint.partition('://')[2]}/{self._bucket}"
 
     def ping(self) -> None:
         """Ask for the bucket.

@@ -12,7 +12,7 @@ class RedisMemory:
     :param settings: Not needed.
     """
 
-    address = "memory:"
+    address: str = "memory:"
 
     def __init__(self, settings: RedisSettings) -> None:
         server = fakeredis.FakeServer()

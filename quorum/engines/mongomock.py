@@ -16,12 +16,12 @@ class MongoMemory:
     :param settings: May name the database, as in ``memory:shop``.
     """
 
-    address = "memory:"
+    address: str = "memory:"
 
     def __init__(self, settings: MongoSettings) -> None:
         client: object = mongomock_ng.MongoClient(tz_aware=True)
-        self.client = t.cast("pymongo.MongoClient[dict[str, t.Any]]", client)
-        self.database = settings.location.parts.path.strip("/") or None
+        self.client: pymongo.MongoClient[dict[str, t.Any]] = t.cast(t.Any, client)
+        self.database: str | None = settings.location.parts.path.strip("/") or None
 
     def ping(self) -> None:
         """Ask the store for an answer."""

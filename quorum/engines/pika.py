@@ -31,7 +31,7 @@ class AMQPBroker:
         self._parameters.stack_timeout = settings.timeout
         self._parameters.blocked_connection_timeout = settings.timeout
         self._host, self._port = self._parameters.host, self._parameters.port
-        self.address = f"{self._host}:{self._port}"
+        self.address: str = f"{self._host}:{self._port}"
         self._own = threading.local()
         self._lock = threading.Lock()
         self._open: list[pika.BlockingConnection] = []

@@ -32,7 +32,9 @@ class MongoServer:
                 socketTimeoutMS=milliseconds,
                 tz_aware=True,
             )
-            self.database = self.client.get_default_database("").name or None
+            self.database: str | None = (
+                self.client.get_default_database("").name or None
+            )
         except pymongo.errors.InvalidName:
             self.database = None
         except pymongo.errors.PyMongoError as error:
@@ -41,7 +43,7 @@ class MongoServer:
             problem = Problem("MONGOHQ_URL", "pymongo", fault)
             raise ConfigError(problem) from None
         hosts = settings.location.parts.netloc.rpartition("@")[2]
-        self.address = hosts
+        self.address: str = hosts
         self._host = settings.location.parts.hostname or hosts
         single = "," not in hosts and settings.scheme == "mongodb"
         self._port = (settings.location.parts.port or 27017) if single else 0

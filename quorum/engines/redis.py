@@ -27,7 +27,7 @@ class RedisServer:
         self._host, self._port = parts.hostname or parts.path, parts.port or 6379
         if settings.scheme == "unix":
             self._port = 0
-        self.address = f"{self._host}:{self._port}" if self._port else self._host
+        self.address: str = f"{self._host}:{self._port}" if self._port else self._host
         self.client: redis.Redis = redis.Redis.from_url(
             settings.location,
             socket_timeout=settings.timeout,

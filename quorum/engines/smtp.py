@@ -19,7 +19,7 @@ class SMTPEngine:
         host, port = split_port(settings.location)
         self._host, self._port = host, port or smtplib.SMTP_PORT
         self._settings = settings
-        self.address = f"{self._host}:{self._port}"
+        self.address: str = f"{self._host}:{self._port}"
 
     def ping(self) -> None:
         """Connect, log in when there is a user, and ask for an answer.

@@ -1,0 +1,208 @@
+"""Every check of the manual is shown to fail on a planted lie, and on that alone."""
+
+import concurrent.futures
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import typing as t
+
+import pytest
+
+from tests.manual.lies import FALSE_EXAMPLES, LIES, Lie
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+PARTS = ("quorum", "doc", "examples", "tests")
+
+#: What has no file and line of its own in Sphinx's warnings.
+_WARNING = re.compile(r"^(.*?):(\d+): WARNING: .* \[(?:quorum\.)?([\w.-]+)\]$")
+
+
+class Result(t.NamedTuple):
+    """What a build came to: its exit code, and its warnings."""
+
+    status: int
+    output: str
+    warnings: list[tuple[str, int, str]]
+
+
+def _copy(folder: pathlib.Path) -> None:
+    skip = shutil.ignore_patterns("__pycache__", "build", "_build")
+    for part in PARTS:
+        shutil.copytree(ROOT / part, folder / part, ignore=skip)
+
+
+def build(folder: pathlib.Path, builder: str = "dummy", **env: str) -> Result:
+    """Build the manual of a copy, and say what Sphinx warned of."""
+    options = ["-q", "-n", "-W", "--keep-going", "-E", "-c", "doc", "-b", builder]
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *options, "doc/source", "out"],
+        cwd=folder,
+        env={
+            **kept,
+            "PYTHONPATH": str(folder),
+            "PYTHONWARNINGS": "ignore",
+            "NO_COLOR": "1",
+            **env,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    warnings = [
+        (os.path.relpath(file, folder.resolve()), int(line), code)
+        for file, line, code in re.findall(_WARNING.pattern, done.stderr, re.MULTILINE)
+    ]
+    return Result(done.returncode, done.stdout + done.stderr, warnings)
+
+
+def _plant(lie: Lie, folder: pathlib.Path) -> None:
+    path = folder / lie.file
+    text = path.read_text()
+    assert lie.old in text, f"{lie.old!r} is not in {lie.file}"
+    path.write_text(text.replace(lie.old, lie.new, 1))
+
+
+def _place(lie: Lie, folder: pathlib.Path) -> tuple[str, int]:
+    """Return the file and line that the warning has to point to."""
+    file = lie.where_file or lie.file
+    text = (folder / file).read_text()
+    new = lie.new.strip("\n") if lie.new.strip() else lie.old
+    where = lie.where or new.splitlines()[0]
+    return file, text[: text.index(where)].count("\n") + 1
+
+
+def _build_with(lie: Lie, folder: pathlib.Path, builder: str) -> Result:
+    _copy(folder)
+    _plant(lie, folder)
+    return build(folder, builder)
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[Lie, Result]:
+    """Build every lie, as many at once as there are processors."""
+    jobs = [(lie, "dummy") for lie in LIES] + [
+        (lie, "doctest") for lie in FALSE_EXAMPLES
+    ]
+    folder = tmp_path_factory.mktemp("lies")
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting = {
+            lie: pool.submit(_build_with, lie, folder / str(number), builder)
+            for number, (lie, builder) in enumerate(jobs)
+        }
+        return {lie: future.result() for lie, future in waiting.items()}
+
+
+def _title(lie: Lie) -> str:
+    return f"{lie.code or 'example'}-{lie.file.rpartition('/')[2]}"
+
+
+def test_the_truth_builds_without_a_warning(tmp_path: pathlib.Path) -> None:
+    _copy(tmp_path)
+
+    for builder in ("dummy", "doctest"):
+        result = build(tmp_path, builder, CI="true")
+
+        assert result.status == 0, result.output
+
+
+@pytest.mark.parametrize("lie", LIES, ids=_title)
+def test_a_lie_is_found_where_it_is(
+    lie: Lie, results: dict[Lie, Result], tmp_path: pathlib.Path
+) -> None:
+    _copy(tmp_path)
+    _plant(lie, tmp_path)
+
+    result = results[lie]
+
+    assert result.status != 0, result.output
+    assert result.warnings == [(*_place(lie, tmp_path), lie.code)], result.output
+
+
+@pytest.mark.parametrize("lie", FALSE_EXAMPLES, ids=_title)
+def test_a_false_example_fails(lie: Lie, results: dict[Lie, Result]) -> None:
+    result = results[lie]
+
+    assert result.status != 0
+    assert "Failed example" in result.output
+
+
+def test_an_example_that_is_skipped_fails_in_ci(tmp_path: pathlib.Path) -> None:
+    lie = Lie(
+        "example-skipped",
+        "doc/source/howto/services.rst",
+        ".. doctest:: memory\n",
+        ".. doctest:: memory\n   :skipif: True\n",
+        ".. doctest:: memory",
+    )
+
+    with_ci = _build_with(lie, tmp_path / "ci", "doctest")
+    assert with_ci.status == 0  # on a laptop a server may be missing
+    found = build(tmp_path / "ci", "doctest", CI="true")
+
+    assert found.status != 0
+    assert [code for _, _, code in found.warnings] == ["example-skipped"]
+
+
+def test_a_parallel_build_finds_the_same(tmp_path: pathlib.Path) -> None:
+    lie = LIES[0]
+    _copy(tmp_path)
+    _plant(lie, tmp_path)
+    command = [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going", "-j2"]
+
+    done = subprocess.run(
+        [*command, "-c", "doc", "-b", "dummy", "doc/source", "out"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert "[quorum.config-type]" in done.stderr
+
+
+def test_an_incremental_build_sees_a_lie_of_the_code(tmp_path: pathlib.Path) -> None:
+    _copy(tmp_path)
+    command = [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going"]
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, "-c", "doc", "-b", "dummy", "doc/source", "out"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    first = run()
+    path = tmp_path / "quorum" / "loading.py"
+    path.write_text(path.read_text().replace("default=5000", "default=8000"))
+    second = run()
+
+    assert first.returncode == 0, first.stderr
+    assert "[quorum.config-default]" in second.stderr
+
+
+def test_every_check_has_a_lie_and_an_entry_in_the_manual() -> None:
+    source = "".join(
+        (ROOT / "quorum" / f"{name}.py").read_text()
+        for name in ("manual", "reference", "sphinxext")
+    )
+    codes = set(re.findall(r'Finding\(\s*f?"([a-z]+-[a-z{}-]+)"', source))
+    codes.discard("config-{fact}")
+    facts = re.findall(r'^        \("(\w+)", ', source, re.MULTILINE)
+    codes |= {f"config-{fact}" for fact in facts}
+    page = (ROOT / "doc/source/checks.rst").read_text()
+
+    shown = {lie.code for lie in LIES if "." not in lie.code} | {"example-skipped"}
+    told = set(re.findall(r"^   \* - ``([\w-]+)``", page, re.MULTILINE))
+
+    assert len(codes) > 20
+    assert shown == codes
+    assert told == codes
