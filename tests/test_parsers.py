@@ -419,6 +419,7 @@ def test_a_url_loses_the_line_break_of_the_file_it_came_from() -> None:
 #: Each holds a character that has to be percent-encoded in a URL.
 UNENCODED = ["hunt/er22", "hunt?er22", "hunt#er22", "hunt er22", "hunt[er22"]
 UNENCODED += ["hunt]er22", "hunt@er22", "hunt%er22", "/hunter22", "hunter22#"]
+UNENCODED += ["22/hunter", "22?hunter", "22#hunter"]
 
 
 @pytest.mark.parametrize("password", UNENCODED)
