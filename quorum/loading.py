@@ -3,7 +3,6 @@
 import ipaddress
 import socket
 import sys
-import threading
 import types
 import typing as t
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import flask
 
 # Each of these declares variables, which load() has to know.
 from quorum import amazon, amqp, mail, mongodb, parsers, redisdb
+from quorum import state as states
 from quorum.config import Settings, Variable, variable
 from quorum.errors import (
     ConfigError,
@@ -133,7 +133,7 @@ def load(
         if value is not None and kwargs.setdefault(keyword, value) != value:
             fault = f"{keyword.lower()}= and {keyword}= have different values."
             raise ConfigError(Problem(keyword, "keyword", f"{fault} Keep one."))
-    with _lock:
+    with states.load_lock:
         _check_loadable(app)
         state = State(app, Sources(app, kwargs))
         state.execution = execution
@@ -266,8 +266,6 @@ def _run_waitress(state: State, settings: AppSettings) -> None:
 
 
 _SERVERS: t.Final = {"base": _run_base, "waitress": _run_waitress}
-
-_lock = threading.RLock()
 
 #: Registered by ``onrun`` while no app was loaded.
 RUN_FUNCTIONS: t.Final[list[Callable[..., object]]] = []

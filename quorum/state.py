@@ -152,20 +152,21 @@ class State:
 
     def register(self) -> None:
         """Make the app known as loaded, until the stack is unwound."""
-        with _lock:
+        with load_lock:
             _loaded.append(self)
             self.app.extensions[KEY] = self
             _choose_only()
         self.stack.callback(self._unregister)
 
     def _unregister(self) -> None:
-        with _lock:
+        with load_lock:
             _loaded.remove(self)
             self.app.extensions.pop(KEY, None)
             _choose_only()
 
 
-_lock = threading.RLock()
+#: Held while an app is loaded; read it anew at each use, as forks replace it.
+load_lock = threading.RLock()
 _loaded: list[State] = []
 
 #: The state of the only app that is loaded; None if it is not the only one.
@@ -178,8 +179,8 @@ def _choose_only() -> None:
 
 
 def _after_fork() -> None:
-    global _lock
-    _lock = threading.RLock()
+    global load_lock
+    load_lock = threading.RLock()
     for state in loaded_states():
         state.after_fork()
 

@@ -1,5 +1,6 @@
 import importlib.metadata
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -52,6 +53,14 @@ def flask_command(
         text=True,
         check=False,
     )
+
+
+@pytest.fixture(autouse=True)
+def clean_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what boto3 reads from the environment by itself."""
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -459,6 +468,41 @@ def test_a_url_that_the_client_does_not_take_is_a_failure_of_the_variable(
     assert " failed " in result.output
     assert name in result.output
     assert "hunter22" not in result.output
+
+
+def test_a_url_that_allows_one_connection_has_one_for_the_check(
+    closed: str, make_app: MakeApp
+) -> None:
+    app = make_app(REDISTOGO_URL=f"redis://{closed}?max_connections=1")
+
+    result = invoke(app, "check")
+
+    assert "refused" in result.output
+    assert "Too many connections" not in result.output
+
+
+def test_a_profile_that_boto3_does_not_find_is_a_failure(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    app = make_app(AMAZON_BUCKET="shop")
+
+    result = invoke(app, "check")
+
+    assert result.exit_code == 1
+    assert re.search("^amazon +failed .*nobody", result.output, re.MULTILINE)
+
+
+def test_a_bucket_that_cannot_be_is_nothing_to_try_again(
+    closed: str, make_app: MakeApp
+) -> None:
+    app = make_app(**{**failing("amazon", closed), "AMAZON_BUCKET": "a b"})
+
+    result = invoke(app, "check")
+
+    assert result.exit_code == 1
+    assert "Invalid bucket name" in result.output
+    assert "Trying again may help" not in result.output
 
 
 # Help, and errors.
