@@ -228,8 +228,8 @@ def _written_signature(argument: str) -> str:
     _, bracket, rest = argument.partition("(")
     source = f"def f({rest if bracket else ')'}: pass"
     function = t.cast(ast.FunctionDef, ast.parse(source).body[0])
-    returns = f" -> {ast.unparse(function.returns)}" if function.returns else ""
-    return f"({_arguments(source)}){returns}"
+    returns = _plain(ast.unparse(function.returns)) if function.returns else ""
+    return f"({_arguments(source)})" + (f" -> {returns}" if returns else "")
 
 
 def _real_signature(item: t.Any) -> str:
@@ -245,8 +245,12 @@ def _real_signature(item: t.Any) -> str:
     shown = annotation
     if not isinstance(shown, str):
         shown = inspect.formatannotation(annotation)
-    plain = re.sub(r"(?:\w+\.)+|~", "", shown)
-    return f"({text}) -> {plain}"
+    return f"({text}) -> {_plain(shown)}"
+
+
+def _plain(annotation: str) -> str:
+    """Return a type without the modules of its parts."""
+    return re.sub(r"(?:\w+\.)+|~", "", annotation)
 
 
 def _arguments(source: str) -> str:

@@ -172,9 +172,9 @@ LIES = [
     Lie("api-signature", API, "run(server='base')", "run(server='waitress')"),
     Lie("api-signature", API, "unload(*, app=None)", "unload(app=None)"),
     Lie("api-signature", API, "confs(name, value)", "confs(value, name)"),
-    Lie("api-signature", API, "get_log() -> Logger", "get_log() -> Handler"),
-    Lie("api-signature", API, "get_log() -> Logger", "get_log()"),
-    Lie("api-signature", API, "get_log() -> Logger", "get_log"),
+    Lie("api-signature", API, "get_log() -> logging.Logger", "get_log() -> str"),
+    Lie("api-signature", API, "get_log() -> logging.Logger", "get_log()"),
+    Lie("api-signature", API, "get_log() -> logging.Logger", "get_log"),
     Lie("api-signature", API, "models=None, **kwargs)", "models=None)"),
     Lie(
         "api-undocumented",
@@ -186,15 +186,15 @@ LIES = [
     Lie(
         "api-private",
         API,
-        ".. autofunction:: get_redis() -> Redis\n",
-        ".. autofunction:: get_redis() -> Redis\n\n.. function:: get_memcached()\n",
-        ".. function:: get_memcached",
+        ".. autofunction:: get_redis() -> redis.Redis\n",
+        ".. autofunction:: get_redis() -> redis.Redis\n\n.. function:: get_cache()\n",
+        ".. function:: get_cache",
     ),
     Lie(
         "api-planned",
         API,
-        ".. autofunction:: get_redis() -> Redis\n",
-        ".. planned::\n\n   .. autofunction:: get_redis() -> Redis\n",
+        ".. autofunction:: get_redis() -> redis.Redis\n",
+        ".. planned::\n\n   .. autofunction:: get_redis() -> redis.Redis\n",
         "   .. autofunction:: get_redis",
     ),
     # The code of the API.
@@ -279,8 +279,8 @@ LIES = [
     Lie(
         "version-unknown",
         API,
-        ".. autofunction:: get_redis() -> Redis\n",
-        ".. autofunction:: get_redis() -> Redis\n\n   .. versionadded:: 0.1.9\n",
+        ".. autofunction:: get_redis() -> redis.Redis\n",
+        ".. autofunction:: get_redis() -> redis.Redis\n\n   .. versionadded:: 0.1.9\n",
         "   .. versionadded:: 0.1.9",
     ),
     Lie(
