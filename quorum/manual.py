@@ -253,6 +253,19 @@ def check_versions(
                 yield Finding("version-unknown", entry.place, text)
 
 
+def check_planned(pages: Sequence[Page]) -> Iterator[Finding]:
+    """Find what is planned, which no release may describe.
+
+    :param pages: The manual.
+    :yields: Each planned block and entry.
+    """
+    for page in pages:
+        for entry in page.directives:
+            if entry.name == "planned" or entry.options.get("status") == "planned":
+                text = "this is planned, and a release must not describe it"
+                yield Finding("release-planned", entry.place, text)
+
+
 def check_pages(pages: Sequence[Page]) -> Iterator[Finding]:
     """Find unused terms, words left for later, and Python that nothing runs.
 

@@ -15,6 +15,8 @@ Settings of ``conf.py``:
     Endings of the files that may read the environment of the process.
 ``quorum_changelog``
     Page of the changelog; its top entry has to be ``release``.
+``quorum_release``
+    Whether this is the manual of a release, in which nothing may be planned.
 ``quorum_permalinks``
     File of the permalinks that were published; none of them may vanish.
 """
@@ -148,6 +150,8 @@ def _findings(app: Sphinx) -> Iterator[Finding]:
         ending = f"{os.sep}{config.quorum_changelog}"
         yield from manual.check_versions(pages, ending, config.release)
     yield from manual.check_pages(pages)
+    if config.quorum_release:
+        yield from manual.check_planned(pages)
     if config.quorum_permalinks:
         yield from _check_permalinks(app)
 
@@ -192,6 +196,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
         app.add_config_value(f"quorum_{name}", [], "", [list, tuple])
     app.add_config_value("quorum_changelog", "", "", [str])
     app.add_config_value("quorum_permalinks", "", "", [str])
+    app.add_config_value("quorum_release", False, "", [bool])
     app.connect("build-finished", check)
     return {
         "version": "0.2.0",

@@ -372,6 +372,18 @@ def test_a_users_parser_tells_what_is_wrong(make_app: MakeApp) -> None:
     )
 
 
+def test_what_a_users_parser_says_of_a_url_is_said_without_its_password(
+    make_app: MakeApp,
+) -> None:
+    quorum.variable("SHOP_TAGS", comma_separated)
+
+    with pytest.raises(quorum.ConfigError) as caught:
+        make_app(SHOP_TAGS="ftp://shop:hunter\n22@example.org")
+
+    assert "hunter" not in str(caught.value)
+    assert "example.org" in str(caught.value)
+
+
 def test_what_a_users_parser_says_of_a_secret_is_hidden(make_app: MakeApp) -> None:
     quorum.variable("SHOP_TAGS", comma_separated, secret=True)
 

@@ -1,8 +1,10 @@
 """Every program of ``examples/``, run as it stands."""
 
 import pathlib
+import re
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
@@ -62,17 +64,54 @@ def test_shop_counts_visits() -> None:
     assert [page.strip() for page in pages] == ['{"visits":1}', '{"visits":2}']
 
 
-def test_the_tests_of_the_shop_pass() -> None:
+def test_the_guest_book_keeps_what_people_write() -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/"
+
+    folder = EXAMPLES / "guestbook"
+    with running(
+        "guestbook.py", cwd=folder, env=clean_environment(PORT=str(port))
+    ) as process:
+        before = get(url, process)
+        with urllib.request.urlopen(url, data=b"words=%3Cb%3Ehello") as answer:
+            after = answer.read().decode()
+        process.terminate()
+        output, _ = process.communicate(timeout=PATIENCE)
+
+    assert "Nobody has signed yet." in before
+    assert "<li>&lt;b&gt;hello</li>" in after
+    assert re.search(r" INFO \[[0-9a-f]{32}\] quorum: Somebody signed, with 8 ", output)
+
+
+def test_the_commands_of_the_tutorial_work() -> None:
+    for command, shown in (("config", "GUESTBOOK_SHOWN"), ("check", "redis     ok")):
+        done = subprocess.run(
+            [sys.executable, "-m", "flask", "--app", "guestbook", "quorum", command],
+            cwd=EXAMPLES / "guestbook",
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert done.returncode == 0, done.stderr
+        assert shown in done.stdout
+
+
+@pytest.mark.parametrize("path", ["test_shop.py", "guestbook/test_guestbook.py"])
+def test_the_tests_among_the_examples_pass(path: str) -> None:
+    program = EXAMPLES / path
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_shop.py"],
-        cwd=EXAMPLES,
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", program.name],
+        cwd=program.parent,
         env=clean_environment(PYTHONDONTWRITEBYTECODE="1"),
         capture_output=True,
         text=True,
         check=False,
     )
 
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
 
 
 def test_no_example_is_left_out() -> None:

@@ -361,6 +361,22 @@ def test_casts_that_are_made_anew_for_each_call_do_not_pile_up(
     assert len(alive) < 2000
 
 
+def test_a_cast_is_done_once_after_many_that_were_made_anew(make_app: MakeApp) -> None:
+    make_app()
+    calls: list[object] = []
+
+    def cast(value: object) -> object:
+        calls.append(value)
+        return value
+
+    for number in range(5000):
+        quorum.conf("PORT", cast=functools.partial(max, number))
+    for _ in range(10):
+        quorum.conf("PORT", cast=cast)
+
+    assert calls == [5000]
+
+
 def test_names_without_a_value_do_not_pile_up(make_app: MakeApp) -> None:
     state = make_app().extensions[KEY]
 
@@ -551,6 +567,17 @@ def test_confr_of_a_name_that_nobody_knows_does_nothing(make_app: MakeApp) -> No
     quorum.confr("SHOP_COLOUR")
 
     assert quorum.conf("SHOP_COLOUR", "none") == "none"
+
+
+def test_a_value_that_was_set_before_the_declaration_is_typed(
+    make_app: MakeApp,
+) -> None:
+    make_app()
+    quorum.confs("SHOP_LATE", "7")
+
+    late = quorum.variable("SHOP_LATE", int)
+
+    assert quorum.conf(late) == 7
 
 
 # Many values.

@@ -34,12 +34,12 @@ def _copy(folder: pathlib.Path) -> None:
         shutil.copytree(ROOT / part, folder / part, ignore=skip)
 
 
-def build(folder: pathlib.Path, builder: str = "dummy", **env: str) -> Result:
+def build(folder: pathlib.Path, builder: str, *more: str, **env: str) -> Result:
     """Build the manual of a copy, and say what Sphinx warned of."""
     options = ["-q", "-n", "-W", "--keep-going", "-E", "-c", "doc", "-b", builder]
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
     done = subprocess.run(
-        [sys.executable, "-m", "sphinx", *options, "doc/source", "out"],
+        [sys.executable, "-m", "sphinx", *options, *more, "doc/source", "out"],
         cwd=folder,
         env={
             **kept,
@@ -147,6 +147,18 @@ def test_an_example_that_is_skipped_fails_in_ci(tmp_path: pathlib.Path) -> None:
     assert [code for _, _, code in found.warnings] == ["example-skipped"]
 
 
+def test_a_release_may_plan_nothing(tmp_path: pathlib.Path) -> None:
+    _copy(tmp_path)
+    text = (tmp_path / "doc/source/api.rst").read_text()
+    line = text[: text.index(".. planned::")].count("\n") + 1
+
+    found = build(tmp_path, "dummy", "-D", "quorum_release=1")
+
+    assert found.status != 0
+    assert ("doc/source/api.rst", line, "release-planned") in found.warnings
+    assert {code for _, _, code in found.warnings} == {"release-planned"}
+
+
 def test_a_parallel_build_finds_the_same(tmp_path: pathlib.Path) -> None:
     lie = LIES[0]
     _copy(tmp_path)
@@ -200,7 +212,10 @@ def test_every_check_has_a_lie_and_an_entry_in_the_manual() -> None:
     codes |= {f"config-{fact}" for fact in facts}
     page = (ROOT / "doc/source/checks.rst").read_text()
 
-    shown = {lie.code for lie in LIES if "." not in lie.code} | {"example-skipped"}
+    shown = {lie.code for lie in LIES if "." not in lie.code} | {
+        "example-skipped",
+        "release-planned",
+    }
     told = set(re.findall(r"^   \* - ``([\w-]+)``", page, re.MULTILINE))
 
     assert len(codes) > 20
