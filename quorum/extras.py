@@ -33,7 +33,6 @@ def require(path: str) -> t.Any:
     try:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in EXTRAS:
-            raise
-        raise MissingDependencyError(*EXTRAS[missing]) from error
+        if error.name not in EXTRAS:
+            raise  # also for a module that an installed library lacks
+        raise MissingDependencyError(*EXTRAS[error.name]) from error

@@ -223,7 +223,7 @@ def mask_url(shown: str) -> str:
     :param shown: The text; its URLs need not be good ones.
     :returns: The same text when there is nothing to mask.
     """
-    return re.sub(r"(?<=://).*@", "***@", shown)
+    return re.sub(r"(?<=://).*@", "***@", shown, flags=re.DOTALL)
 
 
 def secret_texts(value: object) -> set[str]:

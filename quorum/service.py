@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from quorum.config import ServiceSettings
 from quorum.errors import ConfigError, Problem
 from quorum.extras import require
-from quorum.parsers import secret_texts
+from quorum.parsers import URL, secret_texts
 
 
 class Engine(t.Protocol):
@@ -113,7 +113,9 @@ class Handle(t.Generic[S, E]):
                 reason = reason.replace(secret, "***")
             fault = f"the client library does not take it: {reason.rstrip('.')}."
         # Raised here, as the library's error may hold a password.
-        name = type(settings).location.name
+        name = "settings"
+        if isinstance(settings.location, URL):
+            name = type(settings).location.name
         raise ConfigError(Problem(name, self.service.name, fault))
 
 

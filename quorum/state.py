@@ -192,9 +192,12 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 def _forget(variable: Variable[t.Any]) -> None:
     """Have a name read again that was read before it was declared."""
     for state in loaded_states():
-        if variable.name not in state.found:
-            for spelling in variable.spellings:
-                state.override(spelling, None, state.overrides.get(spelling))
+        for spelling in variable.spellings if variable.name not in state.found else ():
+            before = state.overrides.get(spelling)
+            state.override(spelling, None, None)
+            if before is not None and before.raw is not None:
+                found = before._replace(value=variable.parse(before.raw, "confs"))
+                state.override(variable.name, variable, found)
 
 
 DECLARED.append(_forget)

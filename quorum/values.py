@@ -79,12 +79,12 @@ def conf(
     return default if value is None else value
 
 
-def confs(name: str, value: object) -> None:
+def confs(name: str | Variable[t.Any], value: object) -> None:
     """Set the value that :func:`conf` returns, in the app in use, while it runs.
 
     Services keep the settings that they had when the app was loaded.
 
-    :param name: The name.
+    :param name: The name, an alias, or the declaration itself.
     :param value: The value, typed or as text.
     :raises ConfigError: If the variable does not take the value.
     :raises NotLoadedError: If no app is loaded.
@@ -93,12 +93,12 @@ def confs(name: str, value: object) -> None:
     _override(get_state(), name, value)
 
 
-def confr(name: str) -> None:
+def confr(name: str | Variable[t.Any]) -> None:
     """Remove the value that :func:`conf` returns, in the app in use, while it runs.
 
     A declared variable has its default again; any other name has no value.
 
-    :param name: The name.
+    :param name: The name, an alias, or the declaration itself.
     :raises NotLoadedError: If no app is loaded.
     :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
@@ -147,24 +147,25 @@ def conf_suffix(suffix: str) -> dict[str, t.Any]:
 
 
 @contextlib.contextmanager
-def conf_override(name: str, value: object) -> Iterator[None]:
+def conf_override(name: str | Variable[t.Any], value: object) -> Iterator[None]:
     """Set the value that :func:`conf` returns for the length of a ``with`` block.
 
     All threads see it. What the name had before, a value or none, it has afterwards.
 
-    :param name: The name.
+    :param name: The name, an alias, or the declaration itself.
     :param value: The value, typed or as text; None removes it.
     :raises ConfigError: If the variable does not take the value.
     :raises NotLoadedError: If no app is loaded.
     :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
     state = get_state()
-    before = state.overrides.get(_main_name(name))
+    main, variable = _resolve(name)
+    before = state.overrides.get(main)
     _override(state, name, value)
     try:
         yield
     finally:
-        state.override(_main_name(name), SPELLINGS.get(name), before)
+        state.override(main, variable, before)
 
 
 def get_settings(cls: type[G]) -> G:
@@ -187,9 +188,9 @@ def _find(
     that was overtaken is kept.
     """
     values, casts = state.values, state.casts
-    variable = name if isinstance(name, Variable) else SPELLINGS.get(name)
+    main, variable = _resolve(name)
     if variable is None:
-        found = _find_undeclared(state, str(name))
+        found = _find_undeclared(state, main)
         secret = True  # nobody knows
     else:
         found = state.overrides.get(variable.name) or state.find(variable)
@@ -203,14 +204,16 @@ def _find(
     raw = found.value if found.raw is None else found.raw
     if raw is None:
         return None
-    shown = variable.name if variable else str(name)
     value: object = str(raw)
     if cast is not str:
-        value = parse(shown, as_parser(cast), raw, found.source, secret)
-    kept = casts.get(name, {})
-    can_be_kept = isinstance(t.cast(object, cast), Hashable)
-    if can_be_kept and max(len(casts), len(kept)) < _MOST_KEPT:
-        casts.setdefault(name, kept)[cast] = value
+        value = parse(main, as_parser(cast), raw, found.source, secret)
+    if isinstance(t.cast(object, cast), Hashable):
+        if len(casts) >= _MOST_KEPT:
+            casts.clear()
+        kept = casts.setdefault(name, {})
+        if len(kept) >= _MOST_KEPT:
+            kept.clear()  # to keep no more would have others done at each call
+        kept[cast] = value
     return value
 
 
@@ -223,8 +226,8 @@ def _find_undeclared(state: State, name: str) -> Found:
     return found
 
 
-def _override(state: State, name: str, value: object) -> None:
-    variable = SPELLINGS.get(name)
+def _override(state: State, name: str | Variable[t.Any], value: object) -> None:
+    main, variable = _resolve(name)
     if value is not None:
         typed = str(value) if variable is None else variable.parse(value, "confs")
         found = Found(typed, value, "confs")
@@ -232,9 +235,10 @@ def _override(state: State, name: str, value: object) -> None:
         found = Found(variable.default, None, "default")
     else:
         found = Found(None, None, "not set")
-    state.override(_main_name(name), variable, found)
+    state.override(main, variable, found)
 
 
-def _main_name(name: str) -> str:
-    variable = SPELLINGS.get(name)
-    return name if variable is None else variable.name
+def _resolve(name: str | Variable[t.Any]) -> tuple[str, Variable[t.Any] | None]:
+    """Return the name that a value is kept under, and the declaration if any."""
+    variable = name if isinstance(name, Variable) else SPELLINGS.get(name)
+    return (str(name), None) if variable is None else (variable.name, variable)

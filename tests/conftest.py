@@ -22,7 +22,8 @@ _SHARED = ("DEBUG", "HOST", "LEVEL", "NAME", "PORT", "SECRET_KEY", "FLASK_DEBUG"
 def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No variable comes in from outside, and nothing that a test loads stays."""
     for name in os.environ:
-        if name in _SHARED or name.removesuffix("_FILE") in config.SPELLINGS:
+        declared = name.removesuffix("_FILE") in config.SPELLINGS
+        if declared or name in _SHARED or name.startswith("AWS_"):  # boto3 reads those
             monkeypatch.delenv(name)
     variables, spellings = dict(config.VARIABLES), dict(config.SPELLINGS)
     yield

@@ -945,10 +945,11 @@ def test_the_higher_source_wins_between_a_secret_and_its_file(
 def test_what_is_no_secret_is_not_read_from_a_file(shop: Shop) -> None:
     shop.write("items", "20")
     shop.put("environment", SHOP_ITEMS_FILE="items")
+    shop.put(".env", SHOP_ITEMS="30", SHOP_ITEMS_FILE="items")
 
     shop.load()
 
-    assert quorum.conf("SHOP_ITEMS") == 1
+    assert quorum.conf("SHOP_ITEMS") == 30
 
 
 def test_a_file_of_what_is_no_secret_is_an_unknown_keyword(shop: Shop) -> None:

@@ -1022,3 +1022,16 @@ def test_what_type_checkers_read_does_nothing_when_it_is_imported() -> None:
     importlib.import_module("tests.typed_conf")
 
     assert before == config.VARIABLES
+
+
+def test_a_declaration_stands_for_its_name_wherever_a_value_is_changed() -> None:
+    number = quorum.variable("SHOP_NUMBER", int, default=1)
+    quorum.load()
+
+    with quorum.conf_override(number, 2):
+        inside = quorum.conf("SHOP_NUMBER")
+    quorum.confs(number, "3")
+    after = quorum.conf(number)
+    quorum.confr(number)
+
+    assert (inside, after, quorum.conf(number)) == (2, 3, 1)

@@ -18,20 +18,22 @@ class AmazonServer:
 
     def __init__(self, settings: AmazonSettings) -> None:
         self._bucket = settings.location
-        session = boto3.Session(
-            aws_access_key_id=settings.access_key,
-            aws_secret_access_key=settings.secret_key,
-            region_name=settings.region,
+        config = Config(
+            connect_timeout=settings.timeout,
+            read_timeout=settings.timeout,
+            retries={"mode": "standard", "total_max_attempts": 3},
         )
-        self.client: t.Any = session.client(
-            "s3",
-            endpoint_url=settings.endpoint,
-            config=Config(
-                connect_timeout=settings.timeout,
-                read_timeout=settings.timeout,
-                retries={"mode": "standard", "total_max_attempts": 3},
-            ),
-        )
+        try:
+            session = boto3.Session(
+                aws_access_key_id=settings.access_key,
+                aws_secret_access_key=settings.secret_key,
+                region_name=settings.region,
+            )
+            self.client: t.Any = session.client(
+                "s3", endpoint_url=settings.endpoint, config=config
+            )
+        except botocore.exceptions.BotoCoreError as error:
+            raise ServiceRefusedError("amazon", "", 0, str(error)) from error
         endpoint = self.client.meta.endpoint_url
         self.address: str = f"{endpoint.partition('://')[2]}/{self._bucket}"
 
@@ -58,6 +60,8 @@ class AmazonServer:
             botocore.exceptions.PartialCredentialsError,
         ) as error:
             raise ServiceRefusedError(*place, "there are no keys to use") from error
+        except botocore.exceptions.ParamValidationError as error:
+            raise ServiceRefusedError(*place, str(error)) from error
         except botocore.exceptions.BotoCoreError as error:
             raise ServiceUnavailableError(*place, str(error)) from error
 

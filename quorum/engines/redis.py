@@ -37,7 +37,8 @@ class RedisServer:
             retry_on_error=list(_DROPPED),
         )
 
-        self.client.connection_pool.make_connection()  # tries the URL's options
+        pool = self.client.connection_pool  # it would count a connection it made
+        pool.connection_class(**pool.connection_kwargs)  # tries the URL's options
 
     def ping(self) -> None:
         """Ask the server for an answer.
