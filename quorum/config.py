@@ -236,6 +236,7 @@ class Settings:
         is not in it has no value.
     """
 
+    #: The variables of the class, in the order of their declaration.
     variables: t.ClassVar[tuple[Variable[t.Any], ...]] = ()
 
     def __init_subclass__(cls) -> None:

@@ -158,7 +158,7 @@ class ServiceError(QuorumError):
     :param reason: What happened, without any password.
     """
 
-    remedy: t.ClassVar[str] = ""
+    _remedy: t.ClassVar[str] = ""
     args: tuple[t.Any, ...]
 
     def __init__(self, service: str, host: str, port: int, reason: str) -> None:
@@ -173,13 +173,13 @@ class ServiceError(QuorumError):
     def __str__(self) -> str:
         place = f" at {self.host}:{self.port}" if self.port else f" at {self.host}"
         what = f"{self.service}{place if self.host else ''}"
-        return f"{what}: {self.reason.rstrip('.')}. {self.remedy}".rstrip()
+        return f"{what}: {self.reason.rstrip('.')}. {self._remedy}".rstrip()
 
 
 class ServiceUnavailableError(ServiceError, ConnectionError):
     """Raised when a server cannot be reached; trying again later may help."""
 
-    remedy = "Trying again may help."
+    _remedy = "Trying again may help."
 
 
 class ServiceRefusedError(ServiceError):

@@ -94,7 +94,8 @@ class Page:
         text = textwrap.dedent("\n".join(body)).strip("\n")
         place = Place(self.file, index + 1)
         argument = (found[2] or "").strip()
-        return Directive(found[1], argument, options, text, place, tuple(around))
+        name = found[1].removeprefix("py:")
+        return Directive(name, argument, options, text, place, tuple(around))
 
     def search(self, pattern: str) -> Iterator[tuple[str, Place]]:
         """Yield each match of a pattern: its first group, and where it is.
@@ -138,13 +139,15 @@ class Code:
         names = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
         for file, tree in self.trees.items():
             for node in ast.walk(tree):
-                if isinstance(node, ast.Attribute) and last_name(node.value) == "os":
-                    used = {node.attr}
+                used: Iterable[str] = ()
+                if isinstance(node, ast.Attribute):
+                    # However the module was named when it was imported.
+                    used = [node.attr] if last_name(node.value)[-2:] == "os" else []
                 elif isinstance(node, ast.ImportFrom) and node.module == "os":
-                    used = {alias.name for alias in node.names}
+                    used = [alias.name for alias in node.names]
                 else:
                     continue
-                if used & names:
+                if names.intersection(used):
                     yield Place(file, node.lineno)
 
 
@@ -171,7 +174,7 @@ def check_variables(
         elif not entry.planned:
             text = f"{name} is in the manual, but the code does not declare it"
             yield Finding("config-unknown", entry.place, text)
-    for name in sorted(set(variables) - set(entries)):
+    for name in sorted({*variables, *declared} - set(entries)):
         text = f"{name} is declared, but has no 'confval' in the manual"
         place = declared.get(name, Place("", 0))
         yield Finding("config-undocumented", place, text)
@@ -191,12 +194,19 @@ def _check_variable(entry: Directive, variable: Variable[t.Any]) -> Iterator[Fin
         ("since", options.get("since", ""), variable.since),
         ("secret", "secret" in options, variable.secret),
         ("aliases", aliases, variable.aliases),
-        ("help", entry.body.partition("\n")[0], variable.help),
+        ("help", _first_words(entry.body, variable.help), variable.help),
     ]
     for fact, written, real in facts:
         if written != real:
             text = f"{variable.name}: the manual says {written!r}, the code {real!r}"
             yield Finding(f"config-{fact}", entry.place, text)
+
+
+def _first_words(body: str, sentence: str) -> str:
+    """Return the sentence if a text begins with it, else the text's first line."""
+    paragraph = " ".join(body.partition("\n\n")[0].split())
+    begins = f"{paragraph} ".startswith(f"{sentence} ")
+    return sentence if begins else body.partition("\n")[0]
 
 
 def check_reads(code: Code, allowed: Sequence[str]) -> Iterator[Finding]:
@@ -229,7 +239,7 @@ def check_versions(
     places: list[tuple[str, Place]] = []
     for page in pages:
         if page.file.endswith(changelog):
-            places.extend(page.search(r"^(\d+(?:\.\d+)+)\n-+$"))
+            places.extend(page.search(r"^(\d+(?:\.\d+)+)(?: \(.*\))?\n-+$"))
     top, place = places[0] if places else ("", Place(changelog, 1))
     if top != version:
         text = f"the top entry is {top or 'missing'}, the package is {version}"
@@ -245,7 +255,9 @@ def check_versions(
     told = {"versionadded", "versionchanged", "deprecated", "versionremoved"}
     for page in pages:
         for entry in page.directives:
-            named = entry.options.get("since") if entry.name == "confval" else None
+            named = None
+            if entry.name == "confval" and not entry.planned:
+                named = entry.options.get("since")
             if entry.name in told:
                 named = entry.argument.partition(" ")[0]
             if named is not None and named not in known:
@@ -281,12 +293,12 @@ def check_pages(pages: Sequence[Page]) -> Iterator[Finding]:
         for text, place in page.search(r"^(?! *\.\. )(.*\S.*::)$"):
             fault = f"a block without a language follows {text.strip()!r}"
             yield Finding("example-not-run", place, f"{fault}; use a directive")
+        for text, place in page.search(r"(doctest: *\+SKIP)"):
+            yield Finding("example-skipped", place, f"{text} leaves this example out")
         for entry in page.directives:
-            language = entry.argument.split(" ")[0]
-            exempt = entry.planned or "not-run" in entry.options.get("class", "")
             shown = entry.name in ("code-block", "code", "sourcecode")
-            if shown and language in _RUN and not exempt:
-                fault = "nothing runs this Python; use 'testcode' or 'doctest'"
+            if shown and entry.argument not in _PLAIN and not entry.planned:
+                fault = "nothing runs this block; use 'testcode' or 'doctest'"
                 yield Finding("example-not-run", entry.place, fault)
     for entry in _directives(pages, "glossary"):
         for offset, line in enumerate(entry.body.splitlines()):
@@ -297,7 +309,8 @@ def check_pages(pages: Sequence[Page]) -> Iterator[Finding]:
                 yield Finding("glossary-unused", place, text)
 
 
-_RUN = {"", "python", "python3", "py", "py3", "pycon", "ipython"}
+#: Languages whose blocks nobody takes for Python that runs.
+_PLAIN = {"console", "css", "html", "html+jinja", "ini", "json", "rst", "text", "toml"}
 
 
 def last_name(node: ast.AST | None) -> str:
@@ -312,7 +325,9 @@ def last_name(node: ast.AST | None) -> str:
 
 
 def _directives(pages: Sequence[Page], name: str) -> Iterator[Directive]:
-    return (item for page in pages for item in page.directives if item.name == name)
+    """Return the directives of a name, but for those that not every reader sees."""
+    found = (item for page in pages for item in page.directives)
+    return (item for item in found if item.name == name and "only" not in item.around)
 
 
 def _literal(option: str | None) -> str | None:

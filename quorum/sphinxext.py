@@ -46,7 +46,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 def _status(argument: str) -> str:
-    return str(directives.choice(argument, ("planned", "deprecated")))
+    return str(directives.choice(argument, ("planned",)))
 
 
 class Confval(ConfigurationValue):
@@ -70,7 +70,7 @@ class Confval(ConfigurationValue):
             name = self.arguments[0].strip()
             shown.append(("Secret", f"yes; ``{name}_FILE`` may name its file"))
         if "status" in self.options:
-            shown.append(("Status", f"{self.options['status']}, not available yet"))
+            shown.append(("Status", "planned, not available yet"))
         for label, text in shown:
             if text is not None:
                 self._add_field(content_node, label, text)

@@ -218,7 +218,7 @@ LIES = [
         "api-undocumented",
         "quorum/config.py",
         "    def has(self, variable",
-        '    def has_not(self) -> bool:\n        """Say no."""\n\n'
+        '    def has_not(self) -> None:\n        """Say no."""\n\n'
         "    def has(self, variable",
         ".. autoclass:: Settings",
         API,
@@ -304,6 +304,72 @@ LIES = [
         "Like so::\n\n   quorum.no_such_name\n\nWhen things connect\n",
         "Like so::",
     ),
+    Lie(
+        "example-not-run",
+        SERVICES,
+        "When things connect\n",
+        ".. code-block:: python-console\n\n   >>> quorum.no_such_name\n\n"
+        "When things connect\n",
+        ".. code-block:: python-console",
+    ),
+    Lie(
+        "example-skipped",
+        SERVICES,
+        '>>> quorum.get_redis().incr("visits")',
+        '>>> quorum.get_redis().incr("visits")  # doctest: +SKIP',
+    ),
+    Lie(
+        "version-unknown",
+        API,
+        ".. autofunction:: get_redis() -> redis.Redis\n",
+        ".. autofunction:: get_redis() -> redis.Redis\n\n   .. deprecated:: 0.1.9\n",
+        "   .. deprecated:: 0.1.9",
+    ),
+    Lie(
+        "api-private",
+        API,
+        ".. autofunction:: get_redis() -> redis.Redis\n",
+        ".. autofunction:: get_redis() -> redis.Redis\n\n.. py:function:: get_it()\n",
+        ".. py:function:: get_it",
+    ),
+    Lie(
+        "api-params",
+        "quorum/config.py",
+        "        :param variable: One of the variables of this class.\n",
+        "",
+        "def has(",
+    ),
+    Lie(
+        "api-raises",
+        VALUES,
+        "    :param name: The name, an alias, or the declaration itself.\n"
+        "    :raises NotLoadedError: If no app is loaded.\n",
+        "    :param name: The name, an alias, or the declaration itself.\n",
+        "def confr(",
+    ),
+    Lie(
+        "config-undocumented",
+        "quorum/cli.py",
+        "def _show(",
+        'variable("QUORUM_LIMIT", int)\n\n\ndef _show(',
+        'variable("QUORUM_LIMIT"',
+    ),
+    Lie(
+        "config-undocumented",
+        CONFIGURATION,
+        ".. confval:: PORT\n",
+        ".. only:: nobody\n\n .. confval:: PORT\n",
+        "    port: Variable[int] = variable(",
+        LOADING,
+    ),
+    Lie(
+        "config-read",
+        "quorum/redisdb.py",
+        "import typing as t",
+        "import os as _os\nimport typing as t\n\n_os.environ",
+        "_os.environ",
+    ),
+    Lie("page-todo", SERVICES, "The default is 10.", "The default is TBD."),
     Lie("page-todo", SERVICES, "The default is 10.", "The default is TODO."),
     Lie("permalink-gone", PERMALINKS, "api#quorum.load\n", "api#quorum.start\n"),
     Lie(

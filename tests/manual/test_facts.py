@@ -2,7 +2,9 @@
 
 import ast
 import configparser
+import datetime
 import inspect
+import logging
 import pathlib
 import re
 import shlex
@@ -16,9 +18,15 @@ from sybil import Sybil
 from sybil.parsers.rest import PythonCodeBlockParser
 
 import quorum
-from quorum import errors
+from quorum import errors, parsers
+from quorum.cli import group
+from quorum.config import SHARED_NAMES, SPELLINGS, VARIABLES
 from quorum.extras import EXTRAS
+from quorum.loading import _SERVERS, SERVICES
+from quorum.logs import JSONFormatter, Redactor, TextFormatter
 from quorum.manual import Directive, Page
+from quorum.sources import Sources
+from quorum.sphinxext import Confval
 from tests.processes import clean_environment
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -192,3 +200,196 @@ def test_what_was_tested_is_what_the_tests_start() -> None:
 
     assert "FerretDB 1.24" in text
     assert "v1.24.2" in script
+
+
+def _told(page: str) -> str:
+    return (SOURCE / page).read_text()
+
+
+def test_the_entries_of_parsers_say_what_the_parsers_say() -> None:
+    page = Page(str(SOURCE / "api.rst"))
+    entries = {item.argument: item for item in page.directives if item.name == "data"}
+
+    for name, parser in vars(parsers).items():
+        if isinstance(parser, parsers.Parser):
+            entry, kind = entries[name], parser.function.__annotations__["return"]
+            assert re.split("[;.] ", entry.body.lower())[0] == parser.expects.lower()
+            shown = kind.__name__ if isinstance(kind, type) else str(kind)
+            assert entry.options["type"] == f"Parser[{shown}]"
+
+
+def test_names_of_quorum_in_the_text_are_names_that_there_are() -> None:
+    files = {"json"}  # quorum.json
+    for page in _pages():
+        if pathlib.Path(page.file).stem in ("changelog", "upstream"):
+            continue
+        for name, place in page.search(r"``quorum\.(\w+)"):
+            assert name in {*dir(quorum), "errors", *files} or hasattr(quorum, name), (
+                place
+            )
+
+
+def test_variables_in_the_text_are_variables_that_there_are() -> None:
+    secret = {f"{name}_FILE" for name, item in SPELLINGS.items() if item.secret}
+    own = {"SHOP_CURRENCY", "SHOP_TOKEN", "SHOP_RETRIES", "GUESTBOOK_SHOWN"}
+    flasks = {"TESTING", "MAX_CONTENT_LENGTH"}
+    others = {"CI", "INFO", "HTML", "XML", "TRUE"}
+    known = {*SPELLINGS, *secret, *own, *flasks, *others}
+
+    for page in _pages():
+        for name, place in page.search(r"``([A-Z][A-Z0-9_]+)(?:=[^`]*)?``"):
+            assert name in known, place
+
+
+def test_extras_in_the_text_are_extras_that_there_are() -> None:
+    extras = set(_setup()["options.extras_require"])
+    for page in _pages():
+        for names, place in page.search(r"quorum-flask\[([\w,]+)\]"):
+            assert set(names.split(",")) <= extras, place
+        for name, place in page.search(r":term:`extra` ``(\w+)``"):
+            assert name in extras, place
+
+
+def test_addresses_in_the_text_have_the_default_port() -> None:
+    port = VARIABLES["PORT"].default
+    pages = ["README.rst", "doc/source/quickstart.rst", "doc/source/tutorial.rst"]
+    for page in pages:
+        text = (ROOT / page).read_text()
+        assert set(re.findall(r"http://127\.0\.0\.1:(\d+)", text)) == {str(port)}
+
+
+def test_what_a_console_sets_are_variables() -> None:
+    for block in CONSOLES:
+        for name in re.findall(r"^\$.* ?\b([A-Z_]{3,})=", block.body, re.MULTILINE):
+            assert name in SPELLINGS, block.place
+
+
+def test_the_time_limit_in_the_text_is_the_one_of_every_service() -> None:
+    limits = {item.default for name, item in VARIABLES.items() if "_TIMEOUT" in name}
+
+    (limit,) = limits
+    assert f"The default is {limit:g}." in _told("howto/services.rst")
+
+
+def test_the_table_of_services_is_the_one_of_the_code() -> None:
+    rows = re.findall(
+        r"   \* - .+\n     - :confval:`(\w+)`\n     - :func:`quorum\.(\w+)`",
+        _told("howto/services.rst"),
+    )
+
+    told = dict(rows)
+    real = {item.settings.location.name for item in SERVICES} - {"SMTP_HOST"}
+    assert set(told) == real
+    for variable, function in rows:
+        home = t.cast(t.Any, inspect.getmodule(getattr(quorum, function)))
+        assert home.SERVICE.settings.location.name == variable
+
+
+def test_what_configures_a_service_is_told() -> None:
+    text = _told("commands.rst")
+    sentence = text[text.index("depends on one variable:") :].partition("\n")[0]
+
+    told = re.findall(r":confval:`(\w+)`", sentence)
+
+    assert sorted(told) == sorted(item.settings.location.name for item in SERVICES)
+
+
+def test_options_of_commands_in_the_text_are_options_that_there_are() -> None:
+    options = {
+        option
+        for command in group.commands.values()
+        for parameter in command.params
+        for option in parameter.opts
+    }
+    told = set(re.findall(r"``(--[\w-]+)``", _told("commands.rst")))
+
+    assert told == options
+
+
+def test_the_order_of_sources_is_the_one_of_the_code() -> None:
+    names = [source.name for source in Sources(flask.Flask("shop"), {}).sources]
+    text = _told("howto/configuring.rst")
+    steps = re.findall(r"^#\. (.+)", text, re.MULTILINE)
+
+    assert len(steps) == len(names) + 1
+    for step, name in zip(steps, [*names, "default"], strict=True):
+        assert name in step
+
+
+def test_the_names_that_others_use_are_told() -> None:
+    text = _told("howto/configuring.rst")
+    sentence = re.findall(
+        r"^(.+) are names that other programs use", text, re.MULTILINE
+    )[0]
+
+    assert set(re.findall("``([A-Z]+)``", sentence)) == SHARED_NAMES
+
+
+def test_the_log_records_in_the_text_are_what_is_written() -> None:
+    page = Page(str(SOURCE / "howto/logging.rst"))
+    blocks = {item.argument: item.body for item in page.directives}
+    identifier = re.findall(r"\[(\w{32})\]", blocks["text"])[0]
+    made = datetime.datetime(2026, 4, 24, 9, 30, 0, 123000, datetime.UTC).timestamp()
+    facts = {"name": "quorum", "levelname": "INFO", "created": made, "msecs": 123.0}
+
+    text = logging.makeLogRecord(
+        {**facts, "msg": "Order 17 was paid.", "request_id": identifier}
+    )
+    line = logging.makeLogRecord(
+        {**facts, "msg": "Order was paid.", "request_id": "-", "order": 17}
+    )
+
+    assert TextFormatter(Redactor([])).format(text) == blocks["text"]
+    assert JSONFormatter(Redactor([])).format(line) == blocks["json"]
+    assert "``X-Request-ID``" in page.text
+    assert "if they have six characters or more" in page.text
+    assert Redactor(["12345", "abcdef"])("12345 abcdef") == "12345 ***"
+
+
+def test_examples_are_shown_as_they_are() -> None:
+    for page in _pages():
+        for item in page.directives:
+            if item.name == "literalinclude":
+                assert set(item.options) <= {"language", "caption"}, item.place
+                caption = item.options.get("caption", item.argument)
+                assert item.argument.endswith(caption), item.place
+
+
+def test_the_licence_is_one() -> None:
+    assert _setup()["metadata"]["license_expression"] == "Apache-2.0"
+    assert "Apache License\n" in (ROOT / "LICENSE").read_text()
+    for path in ("README.rst", "doc/source/changelog.rst"):
+        assert "Apache License 2.0" in (ROOT / path).read_text()
+
+
+def test_what_the_changelog_calls_new_is_of_that_version() -> None:
+    text = _told("changelog.rst")
+    top = text[text.index(quorum.__version__) : text.index("0.1.7")]
+
+    for name in re.findall(r":confval:`(\w+)`", top):
+        assert VARIABLES[name].since == quorum.__version__
+
+
+def test_the_options_of_a_confval_are_documented() -> None:
+    text = _told("howto/documenting.rst")
+    told = set(re.findall(r"^   \* - ``:([\w-]+):", text, re.MULTILINE))
+
+    assert told == {name for name in Confval.option_spec if not name.startswith("no")}
+    assert "sphinx-build -n -W" in text
+
+
+def test_nothing_in_the_settings_of_the_manual_looks_away() -> None:
+    text = (ROOT / "doc" / "conf.py").read_text()
+
+    assert re.findall(r"^(nitpick\w*) = (.+)", text, re.MULTILINE) == [
+        ("nitpicky", "True")
+    ]
+    assert re.findall(r"^suppress_warnings = (.+)", text, re.MULTILINE) == [
+        '["epub.unknown_project_files"]'
+    ]
+    assert "doctest_test_doctest_blocks" not in text
+    assert "exclude_patterns" not in text
+
+
+def test_the_servers_in_the_docstring_of_run_are_the_servers_there_are() -> None:
+    assert set(re.findall("``'(\\w+)'``", quorum.run.__doc__ or "")) == set(_SERVERS)
