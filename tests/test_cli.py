@@ -683,3 +683,20 @@ def test_the_exit_code_of_the_check_is_that_of_the_command(
     )
 
     assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_the_time_that_a_service_took_is_told_in_seconds_and_milliseconds(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(REDISTOGO_URL="memory:")
+    outputs = []
+
+    for arguments in (["check", "--json"], ["check"]):
+        clock = iter([10.0, 12.5])
+        monkeypatch.setattr("quorum.cli.time.perf_counter", clock.__next__)
+        result = app.test_cli_runner().invoke(cli.group, arguments)
+        outputs.append(result.output)
+
+    seconds = {row["service"]: row["seconds"] for row in json.loads(outputs[0])}
+    assert seconds["redis"] == 2.5
+    assert "2500 ms" in outputs[1]

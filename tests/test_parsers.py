@@ -1,4 +1,5 @@
 import math
+import re
 import typing as t
 
 import hypothesis
@@ -539,3 +540,13 @@ def test_the_variables_of_every_service_are_tried_here(
     assert {"location", "timeout"} <= {
         declared.attribute for declared in service.settings.variables
     }
+
+
+def test_the_words_of_booleans_are_those_that_are_told() -> None:
+    told = set(re.findall(r"\w+", parsers.boolean.expects)) - {"one", "of"}
+
+    assert told == set(parsers._BOOLEANS)
+
+
+def test_a_time_may_be_as_long_as_one_likes() -> None:
+    assert parsers.seconds("1e9") == 1e9

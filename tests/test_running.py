@@ -140,6 +140,7 @@ def test_without_debug_mode_neither_reloader_nor_debugger_is_on(
         ("::1", True),
         ("localhost", True),
         ("localhost.example.org", False),
+        ("shop.local", False),
         ("0.0.0.0", False),
         ("::", False),
         ("10.0.0.1", False),
@@ -188,6 +189,18 @@ def test_waitress_on_a_port_that_is_taken_names_it(tmp_path: pathlib.Path) -> No
     assert process.returncode == 1
     assert "ServiceUnavailableError: server at 127.0.0.1" in output
     assert f":{port}: it cannot listen there: Address already in use" in output
+
+
+def test_waitress_is_given_host_and_port_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[tuple[object, dict[str, object]]] = []
+    monkeypatch.setattr("waitress.serve", lambda app, **kw: calls.append((app, kw)))
+    app = quorum.load(HOST="localhost", PORT=5050)
+
+    quorum.run("waitress")
+
+    assert calls == [(app, {"host": "localhost", "port": 5050})]
 
 
 def test_onrun_returns_the_function() -> None:
