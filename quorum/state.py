@@ -166,7 +166,7 @@ class State:
 
 
 #: Held while an app is loaded; read it anew at each use, as forks replace it.
-load_lock = threading.RLock()
+load_lock: contextlib.AbstractContextManager[object] = threading.RLock()
 _loaded: list[State] = []
 
 #: The state of the only app that is loaded; None if it is not the only one.
