@@ -26,6 +26,9 @@ DISTRIBUTION: t.Final = "quorum-flask"
 class QuorumError(Exception):
     """The base of all of quorum's errors."""
 
+    #: Whether the same call may work later; a task with retries looks at it.
+    retryable: t.ClassVar[bool] = False
+
 
 class Problem(t.NamedTuple):
     """One bad value among the configuration variables."""
@@ -179,6 +182,7 @@ class ServiceError(QuorumError):
 class ServiceUnavailableError(ServiceError, ConnectionError):
     """Raised when a server cannot be reached; trying again later may help."""
 
+    retryable = True
     _remedy = "Trying again may help."
 
 

@@ -243,6 +243,11 @@ def test_a_server_that_is_not_there_may_be_tried_again() -> None:
     )
 
 
+def test_only_what_is_unavailable_is_worth_another_try() -> None:
+    assert errors.ServiceUnavailableError(*PLACE).retryable
+    assert not errors.ServiceRefusedError(*PLACE).retryable
+
+
 def test_several_apps_are_named_and_the_remedy_too() -> None:
     error = errors.AppAmbiguousError("shop", "bank")
 
