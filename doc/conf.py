@@ -66,6 +66,7 @@ quorum_variables = [
     "quorum.redisdb",
     "quorum.amqp",
     "quorum.amazon",
+    "quorum.tasks",
 ]
 quorum_api = ["quorum", "quorum.mongodb", "quorum.parsers"]
 quorum_sources = [str(HERE.parent / "quorum")]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from quorum.config import variable as variable
     from quorum.errors import AppAmbiguousError as AppAmbiguousError
     from quorum.errors import ConfigError as ConfigError
+    from quorum.errors import ExecutionDisabledError as ExecutionDisabledError
     from quorum.errors import LoadError as LoadError
     from quorum.errors import MissingDependencyError as MissingDependencyError
     from quorum.errors import NotLoadedError as NotLoadedError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from quorum.errors import ServiceRefusedError as ServiceRefusedError
     from quorum.errors import ServiceUnavailableError as ServiceUnavailableError
     from quorum.errors import SettingMissingError as SettingMissingError
+    from quorum.errors import TaskError as TaskError
+    from quorum.errors import TaskNotRunError as TaskNotRunError
     from quorum.errors import UnsupportedError as UnsupportedError
     from quorum.loading import call_run as call_run
     from quorum.loading import load as load
@@ -41,6 +44,10 @@ if TYPE_CHECKING:
     from quorum.mongodb import get_mongo_db as get_mongo_db
     from quorum.redisdb import get_redis as get_redis
     from quorum.state import get_request_id as get_request_id
+    from quorum.tasks import Task as Task
+    from quorum.tasks import background as background
+    from quorum.tasks import run_back as run_back
+    from quorum.tasks import run_background as run_background
     from quorum.values import conf as conf
     from quorum.values import conf_override as conf_override
     from quorum.values import conf_prefix as conf_prefix
@@ -58,6 +65,7 @@ __all__ = [
     "APP",
     "AppAmbiguousError",
     "ConfigError",
+    "ExecutionDisabledError",
     "LoadError",
     "MissingDependencyError",
     "NotLoadedError",
@@ -68,8 +76,12 @@ __all__ = [
     "ServiceUnavailableError",
     "SettingMissingError",
     "Settings",
+    "Task",
+    "TaskError",
+    "TaskNotRunError",
     "UnsupportedError",
     "Variable",
+    "background",
     "call_run",
     "conf",
     "conf_override",
@@ -95,6 +107,8 @@ __all__ = [
     "onrun",
     "parsers",
     "run",
+    "run_back",
+    "run_background",
     "unload",
     "variable",
     "warning",
@@ -105,14 +119,16 @@ _HOMES = {
     "amazon": "get_amazon",
     "amqp": "get_amqp",
     "config": "Settings Variable variable",
-    "errors": "AppAmbiguousError ConfigError LoadError MissingDependencyError "
-    "NotLoadedError Problem QuorumError ServiceError ServiceRefusedError "
-    "ServiceUnavailableError SettingMissingError UnsupportedError",
+    "errors": "AppAmbiguousError ConfigError ExecutionDisabledError LoadError "
+    "MissingDependencyError NotLoadedError Problem QuorumError ServiceError "
+    "ServiceRefusedError ServiceUnavailableError SettingMissingError TaskError "
+    "TaskNotRunError UnsupportedError",
     "loading": "call_run load onrun run unload",
     "logs": "critical debug error get_log info warning",
     "mongodb": "get_mongo get_mongo_db",
     "redisdb": "get_redis",
     "state": "get_request_id",
+    "tasks": "Task background run_back run_background",
     "values": "conf conf_override conf_prefix conf_suffix confd confr confs "
     "get_settings",
 }

@@ -8,6 +8,9 @@
     ├── LoadError (RuntimeError)             load() was called wrongly
     ├── NotLoadedError (RuntimeError)        no app is loaded
     ├── AppAmbiguousError (RuntimeError)     several are, and no context says which
+    ├── ExecutionDisabledError (RuntimeError) tasks may not run in this process
+    ├── TaskError (ValueError)               a task cannot be taken as it is
+    ├── TaskNotRunError (RuntimeError)       a task was cancelled, or came too late
     ├── UnsupportedError (NotImplementedError) the engine cannot do it
     ├── MissingDependencyError (ImportError) a library of an extra is not installed
     └── ServiceError                         a server did not do its part
@@ -117,6 +120,55 @@ class AppAmbiguousError(QuorumError, RuntimeError):
             f"{len(self.names)} apps are loaded ({names}) and there is no context to "
             "say which is meant. Use 'with app.app_context():'."
         )
+
+
+class ExecutionDisabledError(QuorumError, RuntimeError):
+    """Raised when a task would run in a process that was told to run none.
+
+    :param name: Name of the app.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"The app '{self.name}' was loaded with execution=False, and QUEUE_URL is "
+            "'thread:'. Set QUEUE_URL to a queue, or load it with execution=True."
+        )
+
+
+class TaskError(QuorumError, ValueError):
+    """Raised when a task cannot be taken as it is.
+
+    :param name: What the log would call the task.
+    :param reason: What is wrong, and what would be right.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The task '{self.name}' cannot be taken. {self.reason}."
+
+
+class TaskNotRunError(QuorumError, RuntimeError):
+    """Raised when the result is wanted of a task that did not run to its end.
+
+    :param name: What the log calls the task.
+    :param state: ``'cancelled'`` or ``'dropped'``.
+    """
+
+    def __init__(self, name: str, state: str) -> None:
+        super().__init__(name, state)
+        self.name = name
+        self.state = state
+
+    def __str__(self) -> str:
+        return f"The task '{self.name}' was {self.state}, so there is no result."
 
 
 class UnsupportedError(QuorumError, NotImplementedError):

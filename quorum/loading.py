@@ -10,7 +10,7 @@ from collections.abc import Callable
 import flask
 
 # Each of these declares variables, which load() has to know.
-from quorum import amazon, amqp, mail, mongodb, parsers, redisdb
+from quorum import amazon, amqp, mail, mongodb, parsers, redisdb, tasks
 from quorum import state as states
 from quorum.config import Settings, Variable, variable
 from quorum.errors import (
@@ -36,6 +36,7 @@ SERVICES: t.Final[tuple[Service[t.Any, t.Any], ...]] = (
     mongodb.SERVICE,
     amqp.SERVICE,
     amazon.SERVICE,
+    tasks.SERVICE,
 )
 
 
@@ -144,6 +145,8 @@ def load(
             _set_flask(state, kwargs)
             _set_autoescape(state)
             start_log(state, logger)
+            for function, seconds in tasks.REPEATED:
+                tasks.add_repeated(state, function, seconds)
             state.register()
         except BaseException:
             state.stack.close()
@@ -157,8 +160,10 @@ def load(
 def unload(*, app: flask.Flask | None = None) -> None:
     """Release what :func:`load` and the app's services took, and forget the app.
 
-    Connections and files are closed, threads joined, handlers removed, and the app is
-    as it was before it was loaded. Unloading what is not loaded does nothing.
+    Background tasks have QUEUE_DRAIN seconds to come to their end, and the names of
+    those that do not are logged. Connections and files are closed, threads joined,
+    handlers removed, and the app is as it was before it was loaded. Unloading what is
+    not loaded does nothing.
 
     :param app: The app; without it, the app in use.
     :raises AppAmbiguousError: If several apps are loaded and there is no context.
@@ -190,6 +195,7 @@ def onrun(function: F) -> F:
 def call_run() -> None:
     """Call the functions of :func:`onrun`, each once, in the order of registration.
 
+    Then the functions of :func:`background` begin.
     :func:`run` does so itself. Under another WSGI server the app calls this when it
     starts. A function that raises stops the call; it and those behind it are called
     by the next one.
@@ -202,6 +208,7 @@ def call_run() -> None:
         while state.run_functions:
             state.run_functions[0]()
             del state.run_functions[0]
+        tasks.start_repeated(state)
 
 
 def run(server: str = "base") -> None:

@@ -52,6 +52,8 @@ class State:
         self.mongo_database: str | None = None
         self.models: types.ModuleType | None = None
         self.run_functions: list[Callable[[], object]] = []
+        #: Functions to repeat, with the seconds from one start to the next.
+        self.repeated: list[tuple[Callable[[], object], float | None]] = []
         self._lock = threading.RLock()
         self._settings: dict[type[Settings], Settings] = {}
         self._handles: dict[str, Handle[t.Any, t.Any]] = {}

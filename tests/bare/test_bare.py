@@ -93,7 +93,7 @@ def test_a_service_names_the_extra_it_needs(
     assert f"pip install 'quorum-flask[{extra}]'" in str(caught.value)
 
 
-@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+@pytest.mark.parametrize("service", SERVICES[:-1], ids=lambda service: service.name)
 def test_a_service_without_a_variable_names_it(service: t.Any) -> None:
     quorum.load()
 
@@ -101,6 +101,12 @@ def test_a_service_without_a_variable_names_it(service: t.Any) -> None:
         _ = get_handle(service).engine
 
     assert caught.value.name == service.settings.location.name
+
+
+def test_background_work_needs_no_variable_and_no_extra() -> None:
+    quorum.load()
+
+    assert quorum.run_background(max, [1, 2]).result(30) == 2
 
 
 def test_mail_needs_no_extra() -> None:
