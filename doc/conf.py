@@ -68,7 +68,7 @@ quorum_variables = [
     "quorum.amazon",
     "quorum.tasks",
 ]
-quorum_api = ["quorum", "quorum.mongodb", "quorum.parsers"]
+quorum_api = ["quorum", "quorum.mongodb", "quorum.parsers", "quorum.testing"]
 quorum_sources = [str(HERE.parent / "quorum")]
 quorum_tests = [str(HERE.parent / "tests")]
 quorum_environment = ["quorum/sources.py", "quorum/sphinxext.py"]

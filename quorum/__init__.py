@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from quorum import mongodb as mongodb
     from quorum import parsers as parsers
+    from quorum import testing as testing
     from quorum.amazon import get_amazon as get_amazon
     from quorum.amqp import get_amqp as get_amqp
     from quorum.config import Settings as Settings
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
     from quorum.errors import ConfigError as ConfigError
     from quorum.errors import ExecutionDisabledError as ExecutionDisabledError
     from quorum.errors import LoadError as LoadError
+    from quorum.errors import MailUncertainError as MailUncertainError
+    from quorum.errors import MessageError as MessageError
     from quorum.errors import MissingDependencyError as MissingDependencyError
     from quorum.errors import NotLoadedError as NotLoadedError
     from quorum.errors import Problem as Problem
     from quorum.errors import QuorumError as QuorumError
+    from quorum.errors import ReceiversRefusedError as ReceiversRefusedError
     from quorum.errors import ServiceError as ServiceError
     from quorum.errors import ServiceRefusedError as ServiceRefusedError
     from quorum.errors import ServiceUnavailableError as ServiceUnavailableError
@@ -40,6 +44,9 @@ if TYPE_CHECKING:
     from quorum.logs import get_log as get_log
     from quorum.logs import info as info
     from quorum.logs import warning as warning
+    from quorum.mail import send_mail as send_mail
+    from quorum.mail import send_mail_a as send_mail_a
+    from quorum.messages import Attachment as Attachment
     from quorum.mongodb import get_mongo as get_mongo
     from quorum.mongodb import get_mongo_db as get_mongo_db
     from quorum.redisdb import get_redis as get_redis
@@ -64,13 +71,17 @@ __version__ = "0.2.0"
 __all__ = [
     "APP",
     "AppAmbiguousError",
+    "Attachment",
     "ConfigError",
     "ExecutionDisabledError",
     "LoadError",
+    "MailUncertainError",
+    "MessageError",
     "MissingDependencyError",
     "NotLoadedError",
     "Problem",
     "QuorumError",
+    "ReceiversRefusedError",
     "ServiceError",
     "ServiceRefusedError",
     "ServiceUnavailableError",
@@ -109,6 +120,9 @@ __all__ = [
     "run",
     "run_back",
     "run_background",
+    "send_mail",
+    "send_mail_a",
+    "testing",
     "unload",
     "variable",
     "warning",
@@ -120,11 +134,14 @@ _HOMES = {
     "amqp": "get_amqp",
     "config": "Settings Variable variable",
     "errors": "AppAmbiguousError ConfigError ExecutionDisabledError LoadError "
-    "MissingDependencyError NotLoadedError Problem QuorumError ServiceError "
-    "ServiceRefusedError ServiceUnavailableError SettingMissingError TaskError "
-    "TaskNotRunError UnsupportedError",
+    "MailUncertainError MessageError MissingDependencyError NotLoadedError Problem "
+    "QuorumError ReceiversRefusedError ServiceError ServiceRefusedError "
+    "ServiceUnavailableError SettingMissingError TaskError TaskNotRunError "
+    "UnsupportedError",
     "loading": "call_run load onrun run unload",
     "logs": "critical debug error get_log info warning",
+    "mail": "send_mail send_mail_a",
+    "messages": "Attachment",
     "mongodb": "get_mongo get_mongo_db",
     "redisdb": "get_redis",
     "state": "get_request_id",

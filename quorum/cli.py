@@ -8,6 +8,7 @@ import typing as t
 import click
 from flask.cli import NoAppException, ScriptInfo
 
+from quorum import mail
 from quorum.config import VARIABLES, Settings, Variable
 from quorum.errors import QuorumError
 from quorum.loading import SERVICES, AppSettings
@@ -81,6 +82,46 @@ def check_services(as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2, default=str))
     if any(row["status"] == "failed" for row in rows):
         click.get_current_context().exit(1)
+
+
+@group.command("mail", cls=Command)
+@click.option(
+    "--to",
+    "to",
+    required=True,
+    multiple=True,
+    metavar="ADDRESS",
+    help="Whom to send it to; may be repeated.",
+)
+@click.option(
+    "--sender", metavar="ADDRESS", help="Whom it is from, if not SMTP_SENDER."
+)
+@click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
+def send_test_mail(to: tuple[str, ...], sender: str | None, as_json: bool) -> None:
+    """Send a test message, and say what happened; exit with 1 if it failed."""
+    state = get_state()
+    address = state.handle(mail.SERVICE).engine.address
+    start = time.perf_counter()
+    message = mail.send_mail(
+        subject=f"Test message of {state.name}",
+        sender=sender,
+        receivers=to,
+        data=f"{state.name} can send mail: this came by {address}.",
+    )
+    sent = {
+        "from": message["From"],
+        "to": list(to),
+        "by": address,
+        "message_id": message["Message-ID"],
+        "seconds": round(time.perf_counter() - start, 4),
+    }
+    if as_json:
+        click.echo(json.dumps(sent, indent=2))
+    else:
+        click.echo(
+            "Sent from {from} to {} by {by}".format(", ".join(to), **sent), nl=False
+        )
+        click.echo(" in {seconds:.2f} s, as {message_id}.".format(**sent))
 
 
 def _describe(state: State, variable: Variable[t.Any]) -> dict[str, t.Any]:

@@ -13,15 +13,19 @@
     ├── TaskNotRunError (RuntimeError)       a task was cancelled, or came too late
     ├── UnsupportedError (NotImplementedError) the engine cannot do it
     ├── MissingDependencyError (ImportError) a library of an extra is not installed
+    ├── MessageError (ValueError)            a mail cannot be sent as it is
     └── ServiceError                         a server did not do its part
         ├── ServiceUnavailableError (ConnectionError)   trying again may help
-        └── ServiceRefusedError                         it will not
+        ├── MailUncertainError                          it may have done it or not
+        └── ServiceRefusedError                         trying again will not help
+            └── ReceiversRefusedError               for some receivers of a mail
 
 The arguments of each are the facts and ``str()`` is the sentence, so that all of
 them can be pickled.
 """
 
 import typing as t
+from collections.abc import Mapping
 
 DISTRIBUTION: t.Final = "quorum-flask"
 
@@ -30,7 +34,7 @@ class QuorumError(Exception):
     """The base of all of quorum's errors."""
 
     #: Whether the same call may work later; a task with retries looks at it.
-    retryable: t.ClassVar[bool] = False
+    retryable: bool = False
 
 
 class Problem(t.NamedTuple):
@@ -204,6 +208,22 @@ class MissingDependencyError(QuorumError, ImportError):
         return f"'{self.library}' is not installed. Install it with: {fix}."
 
 
+class MessageError(QuorumError, ValueError):
+    """Raised when a mail cannot be sent as it is; nothing has been sent.
+
+    :param argument: The argument of ``send_mail`` that is at fault.
+    :param reason: What is wrong and what would be right.
+    """
+
+    def __init__(self, argument: str, reason: str) -> None:
+        super().__init__(argument, reason)
+        self.argument = argument
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.argument}: {self.reason}"
+
+
 class ServiceError(QuorumError):
     """Raised when a server did not do its part.
 
@@ -240,3 +260,44 @@ class ServiceUnavailableError(ServiceError, ConnectionError):
 
 class ServiceRefusedError(ServiceError):
     """Raised when a server refused; trying again will not help."""
+
+
+class ReceiversRefusedError(ServiceRefusedError):
+    """Raised when a mail server did not take some or all receivers of a mail.
+
+    :param service: The service, as ``flask quorum check`` names it.
+    :param host: Host of the server.
+    :param port: Port of the server.
+    :param refused: The server's answers by the addresses that it refused.
+    :param accepted: The addresses that have the mail.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        host: str,
+        port: int,
+        refused: Mapping[str, str],
+        accepted: tuple[str, ...] = (),
+    ) -> None:
+        answers = "; ".join(f"{who} ({answer})" for who, answer in refused.items())
+        others = f"the other {len(accepted)} have it" if accepted else "nobody has it"
+        reason = f"the mail was refused for {answers}; {others}"
+        super().__init__(service, host, port, reason)
+        self.args = (service, host, port, refused, accepted)
+        self.refused = refused
+        self.accepted = accepted
+        #: Nobody has the mail, and each refusal was a temporary one.
+        self.retryable = not accepted and all(
+            answer.startswith("4") for answer in refused.values()
+        )
+
+
+class MailUncertainError(ServiceError):
+    """Raised when the answer to a complete mail was lost.
+
+    The server may have taken the mail or not, so sending it again may deliver it
+    twice.
+    """
+
+    _remedy = "It may have been sent: sending it again may deliver it twice."

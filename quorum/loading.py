@@ -1,11 +1,14 @@
 """Wires an app to its configuration and services, releases it again, and serves it."""
 
+import contextlib
 import ipaddress
+import signal
 import socket
 import sys
+import threading
 import types
 import typing as t
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import flask
 
@@ -235,7 +238,24 @@ def run(server: str = "base") -> None:
         source = state.found["HOST"].source
         fault = f"{settings.host!r} is no host that can be listened on: {error}."
         raise ConfigError(Problem("HOST", source, fault)) from error
-    serve(state, settings)
+    with _ending_well():
+        serve(state, settings)
+
+
+@contextlib.contextmanager
+def _ending_well() -> Iterator[None]:
+    """Have SIGTERM end the program as any other end does, with its tasks done."""
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )
+    if ours:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run_base(state: State, settings: AppSettings) -> None:

@@ -82,7 +82,7 @@ class Handle(t.Generic[S, E]):
     @property
     def configured(self) -> bool:
         """Whether a variable says where the service is."""
-        return self.settings.has(type(self.settings).location)
+        return self.settings.configured
 
     def close(self) -> None:
         """Close the engine if there is one; until it is closed, no other is made."""

@@ -13,10 +13,10 @@ import flask
 import flask.globals
 
 from quorum import parsers
-from quorum.config import DECLARED, VARIABLES, Settings, Variable
+from quorum.config import DECLARED, VARIABLES, Found, Settings, Variable
 from quorum.errors import AppAmbiguousError, NotLoadedError
 from quorum.service import E, Handle, S, Service
-from quorum.sources import Found, Sources
+from quorum.sources import Sources
 
 G = t.TypeVar("G", bound=Settings)
 

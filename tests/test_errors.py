@@ -28,6 +28,9 @@ BASES: dict[type[errors.QuorumError], type[Exception]] = {
     errors.ServiceError: Exception,
     errors.ServiceUnavailableError: ConnectionError,
     errors.ServiceRefusedError: errors.ServiceError,
+    errors.MessageError: ValueError,
+    errors.MailUncertainError: errors.ServiceError,
+    errors.ReceiversRefusedError: errors.ServiceRefusedError,
 }
 
 #: Errors of each kind with all of their facts.
@@ -48,6 +51,9 @@ SAMPLES: list[errors.QuorumError] = [
     errors.UnsupportedError("The server 'cherry'"),
     errors.MissingDependencyError("python-dotenv", "dotenv"),
     errors.ServiceError(*PLACE),
+    errors.MessageError("sender", "there is none. Pass it, or set SMTP_SENDER."),
+    errors.MailUncertainError(*PLACE),
+    errors.ReceiversRefusedError(*PLACE[:3], {"ann@example.org": "450 busy"}),
     errors.ServiceUnavailableError(*PLACE),
     errors.ServiceRefusedError(*PLACE),
     errors.ServiceRefusedError("amazon", "", 0, "there are no keys to use."),
@@ -59,6 +65,8 @@ every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=repr)
 
 
 def leaves(value: object) -> t.Iterator[object]:
+    if isinstance(value, dict):
+        value = (*value, *value.values())
     if isinstance(value, tuple):
         for item in value:
             yield from leaves(item)
