@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from quorum.config import variable as variable
     from quorum.errors import AppAmbiguousError as AppAmbiguousError
     from quorum.errors import ConfigError as ConfigError
+    from quorum.errors import ConflictError as ConflictError
+    from quorum.errors import DocumentError as DocumentError
+    from quorum.errors import DuplicateError as DuplicateError
     from quorum.errors import LoadError as LoadError
     from quorum.errors import MissingDependencyError as MissingDependencyError
     from quorum.errors import NotLoadedError as NotLoadedError
+    from quorum.errors import ObjectIdError as ObjectIdError
     from quorum.errors import Problem as Problem
     from quorum.errors import QuorumError as QuorumError
     from quorum.errors import ServiceError as ServiceError
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from quorum.errors import ServiceUnavailableError as ServiceUnavailableError
     from quorum.errors import SettingMissingError as SettingMissingError
     from quorum.errors import UnsupportedError as UnsupportedError
+    from quorum.fields import Id as Id
+    from quorum.fields import field as field
     from quorum.loading import call_run as call_run
     from quorum.loading import load as load
     from quorum.loading import onrun as onrun
@@ -37,8 +43,13 @@ if TYPE_CHECKING:
     from quorum.logs import get_log as get_log
     from quorum.logs import info as info
     from quorum.logs import warning as warning
+    from quorum.models import Model as Model
+    from quorum.mongodb import drop_mongo_db as drop_mongo_db
+    from quorum.mongodb import dumps_mongo as dumps_mongo
     from quorum.mongodb import get_mongo as get_mongo
     from quorum.mongodb import get_mongo_db as get_mongo_db
+    from quorum.mongodb import object_id as object_id
+    from quorum.queries import where as where
     from quorum.redisdb import get_redis as get_redis
     from quorum.state import get_request_id as get_request_id
     from quorum.values import conf as conf
@@ -58,9 +69,15 @@ __all__ = [
     "APP",
     "AppAmbiguousError",
     "ConfigError",
+    "ConflictError",
+    "DocumentError",
+    "DuplicateError",
+    "Id",
     "LoadError",
     "MissingDependencyError",
+    "Model",
     "NotLoadedError",
+    "ObjectIdError",
     "Problem",
     "QuorumError",
     "ServiceError",
@@ -80,7 +97,10 @@ __all__ = [
     "confs",
     "critical",
     "debug",
+    "drop_mongo_db",
+    "dumps_mongo",
     "error",
+    "field",
     "get_amazon",
     "get_amqp",
     "get_log",
@@ -92,12 +112,14 @@ __all__ = [
     "info",
     "load",
     "mongodb",
+    "object_id",
     "onrun",
     "parsers",
     "run",
     "unload",
     "variable",
     "warning",
+    "where",
 ]
 
 #: The module of each public name; it is imported when one of its names is used.
@@ -105,12 +127,16 @@ _HOMES = {
     "amazon": "get_amazon",
     "amqp": "get_amqp",
     "config": "Settings Variable variable",
-    "errors": "AppAmbiguousError ConfigError LoadError MissingDependencyError "
-    "NotLoadedError Problem QuorumError ServiceError ServiceRefusedError "
-    "ServiceUnavailableError SettingMissingError UnsupportedError",
+    "errors": "AppAmbiguousError ConfigError ConflictError DocumentError "
+    "DuplicateError LoadError MissingDependencyError NotLoadedError ObjectIdError "
+    "Problem QuorumError ServiceError ServiceRefusedError ServiceUnavailableError "
+    "SettingMissingError UnsupportedError",
+    "fields": "Id field",
     "loading": "call_run load onrun run unload",
     "logs": "critical debug error get_log info warning",
-    "mongodb": "get_mongo get_mongo_db",
+    "models": "Model",
+    "mongodb": "drop_mongo_db dumps_mongo get_mongo get_mongo_db object_id",
+    "queries": "where",
     "redisdb": "get_redis",
     "state": "get_request_id",
     "values": "conf conf_override conf_prefix conf_suffix confd confr confs "
@@ -123,8 +149,8 @@ def __getattr__(name: str) -> t.Any:
     if name == "APP":
         return importlib.import_module("quorum.state").get_app()
     if name in _HOME_OF:
-        home = importlib.import_module(f"quorum.{_HOME_OF[name]}")
-        found = globals()[name] = getattr(home, name)
+        require = importlib.import_module("quorum.extras").require
+        found = globals()[name] = require(f"quorum.{_HOME_OF[name]}:{name}")
         return found
     if name in __all__:
         return importlib.import_module(f"quorum.{name}")
