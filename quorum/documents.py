@@ -19,6 +19,9 @@ _DEEPEST: t.Final = 100
 Document: t.TypeAlias = dict[str, t.Any]
 Place: t.TypeAlias = tuple[str | int, ...]
 
+#: Types whose values have nothing in them, and are the same when they are equal.
+_SIMPLE: t.Final = frozenset({str, int, bool, bytes, bson.ObjectId, type(None)})
+
 #: What is wrong with a value: where, what, and the value.
 Fault: t.TypeAlias = tuple[Place, str, object]
 
@@ -88,7 +91,12 @@ def to_plain(title: str, values: Mapping[str, object]) -> Document:
     :raises ValidationError: If a server would not take one, or would take it for an
         operator; it has an entry for each of them.
     """
-    faults = [fault for key in values for fault in _find_faults((key,), values[key])]
+    faults = [
+        fault
+        for key, value in values.items()
+        if type(value) not in _SIMPLE
+        for fault in _find_faults((key,), value)
+    ]
     if not faults:
         try:
             return bson.decode(_encode(values), _PLAIN)
@@ -114,6 +122,8 @@ def is_same(first: object, second: object) -> bool:
     :param second: Another one.
     :returns: Whether their bytes are the same.
     """
+    if type(first) is type(second) and type(first) in _SIMPLE:
+        return first == second
     return bson.encode({"": first}) == bson.encode({"": second})
 
 
@@ -141,6 +151,8 @@ def _try(key: str, value: object) -> Iterator[Fault]:
 
 def _find_faults(place: Place, value: object) -> Iterator[Fault]:
     """Find what the codec lets pass and must not be sent."""
+    if type(value) in _SIMPLE:
+        return
     if isinstance(value, dt.datetime):
         if value.utcoffset() is None:
             yield place, "it needs a time zone, as in datetime.now(UTC)", value

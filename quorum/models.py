@@ -185,7 +185,7 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
             with cls._writing(engine, collection, document):
                 collection.insert_one(document)
         else:
-            before = cls._dump(_validate(cls, stored))
+            before = to_plain(cls.__name__, _validate(cls, stored)._dump())
             if version:
                 document[version] = before[version]
             changes = {
@@ -295,18 +295,20 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
 
     def _check(self) -> tuple[Document, t.Self]:
         """Return the document to store, and the object that it would be read as."""
-        document = self._dump(self)
-        checked = _validate(type(self), _rename_id(to_read(document)))
-        # A list that was changed in place may hold what the model changes.
-        return self._dump(checked), checked
+        cls, dumped = type(self), self._dump()
+        document = to_plain(cls.__name__, dumped)
+        checked = _validate(cls, _rename_id(to_read(document)))
+        again = checked._dump()
+        if again != dumped:
+            # Times lose what BSON has not, and lists may hold what the model changes.
+            document = to_plain(cls.__name__, again)
+        return document, checked
 
-    @classmethod
-    def _dump(cls, model: "Model") -> Document:
-        """Return the plain document of an object of this class."""
-        dumped = cls.__pydantic_serializer__.to_python(model, warnings=False)
-        # Beside the fields there are the computed ones.
-        stored = {to_key(k): v for k, v in dumped.items() if k in cls.model_fields}
-        return to_plain(cls.__name__, stored)
+    def _dump(self) -> Document:
+        """Return the values of the fields; the dump has computed ones too."""
+        dumped = self.__pydantic_serializer__.to_python(self, warnings=False)
+        names = get_facts(type(self)).names
+        return {to_key(k): v for k, v in dumped.items() if k in names}
 
     @classmethod
     def _read(cls, document: Document) -> t.Self:

@@ -479,6 +479,17 @@ class ModelContract:
             assert "name: Field required; age: " in str(caught.value)
             assert "secret" not in str(caught.value)
 
+    def test_a_time_that_python_has_not_spoils_its_own_document_only(
+        self, app: flask.Flask
+    ) -> None:
+        moment = bson.DatetimeMS(2**52)
+        quorum.get_mongo_db().everything.insert_many([{"moment": moment}, {"whole": 1}])
+
+        with pytest.raises(quorum.DocumentError, match="moment: "):
+            Everything.get()
+
+        assert Everything.exists(whole=1)
+
     def test_indexes_are_made_once(self, app: flask.Flask, commands: Commands) -> None:
         Person.count()
         names = set(quorum.get_mongo_db().people.index_information())
