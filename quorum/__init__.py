@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from quorum.errors import ServiceUnavailableError as ServiceUnavailableError
     from quorum.errors import SettingMissingError as SettingMissingError
     from quorum.errors import UnsupportedError as UnsupportedError
-    from quorum.fields import Id as Id
-    from quorum.fields import field as field
     from quorum.loading import call_run as call_run
     from quorum.loading import load as load
     from quorum.loading import onrun as onrun
@@ -43,13 +41,15 @@ if TYPE_CHECKING:
     from quorum.logs import get_log as get_log
     from quorum.logs import info as info
     from quorum.logs import warning as warning
+    from quorum.models import Id as Id
     from quorum.models import Model as Model
+    from quorum.models import field as field
+    from quorum.models import where as where
     from quorum.mongodb import drop_mongo_db as drop_mongo_db
     from quorum.mongodb import dumps_mongo as dumps_mongo
     from quorum.mongodb import get_mongo as get_mongo
     from quorum.mongodb import get_mongo_db as get_mongo_db
     from quorum.mongodb import object_id as object_id
-    from quorum.queries import where as where
     from quorum.redisdb import get_redis as get_redis
     from quorum.state import get_request_id as get_request_id
     from quorum.values import conf as conf
@@ -72,10 +72,8 @@ __all__ = [
     "ConflictError",
     "DocumentError",
     "DuplicateError",
-    "Id",
     "LoadError",
     "MissingDependencyError",
-    "Model",
     "NotLoadedError",
     "ObjectIdError",
     "Problem",
@@ -100,7 +98,6 @@ __all__ = [
     "drop_mongo_db",
     "dumps_mongo",
     "error",
-    "field",
     "get_amazon",
     "get_amqp",
     "get_log",
@@ -119,8 +116,10 @@ __all__ = [
     "unload",
     "variable",
     "warning",
-    "where",
 ]
+
+#: Public too, but a star import must not import pydantic, which they need.
+_LATE = ["Id", "Model", "field", "where"]
 
 #: The module of each public name; it is imported when one of its names is used.
 _HOMES = {
@@ -131,12 +130,10 @@ _HOMES = {
     "DuplicateError LoadError MissingDependencyError NotLoadedError ObjectIdError "
     "Problem QuorumError ServiceError ServiceRefusedError ServiceUnavailableError "
     "SettingMissingError UnsupportedError",
-    "fields": "Id field",
     "loading": "call_run load onrun run unload",
     "logs": "critical debug error get_log info warning",
-    "models": "Model",
+    "models": "Id Model field where",
     "mongodb": "drop_mongo_db dumps_mongo get_mongo get_mongo_db object_id",
-    "queries": "where",
     "redisdb": "get_redis",
     "state": "get_request_id",
     "values": "conf conf_override conf_prefix conf_suffix confd confr confs "
@@ -158,4 +155,4 @@ def __getattr__(name: str) -> t.Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_LATE})

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import bson
 import bson.errors
-import pydantic
 from bson.codec_options import DatetimeConversion, TypeDecoder, TypeRegistry
+from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 #: The most that a server takes in one document, in bytes, and how deep it may nest.
@@ -67,7 +67,7 @@ READ: t.Final[bson.CodecOptions[Document]] = bson.CodecOptions(
 )
 
 
-def refuse(title: str, faults: Iterable[Fault]) -> pydantic.ValidationError:
+def refuse(title: str, faults: Iterable[Fault]) -> ValidationError:
     """Return the error for values that must not be sent.
 
     :param title: Name of the model.
@@ -79,7 +79,7 @@ def refuse(title: str, faults: Iterable[Fault]) -> pydantic.ValidationError:
         said = text.replace("{", "(").replace("}", ")")
         kind = PydanticCustomError("not_storable", t.cast(t.Any, said))
         details.append({"type": kind, "loc": place, "input": value})
-    return pydantic.ValidationError.from_exception_data(title, details)
+    return ValidationError.from_exception_data(title, details)
 
 
 def to_plain(title: str, values: Mapping[str, object]) -> Document:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pydantic
 from bson import ObjectId
+from pydantic import ValidationError
 
 from quorum.documents import READ, Document, is_same, to_plain, to_read
 from quorum.errors import (
@@ -20,8 +21,10 @@ from quorum.errors import (
 )
 from quorum.fields import Id, field, get_facts
 from quorum.mongodb import SERVICE, MongoDB, get_mongo_db
-from quorum.queries import to_key, to_order, to_query
+from quorum.queries import to_key, to_order, to_query, where
 from quorum.state import get_handle
+
+__all__ = ["Id", "Model", "field", "where"]
 
 if TYPE_CHECKING:
     import pymongo.collection
@@ -320,7 +323,7 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
         stored = copy.deepcopy(document) if facts.shares else document
         try:
             made = _validate(cls, document)
-        except pydantic.ValidationError as error:
+        except ValidationError as error:
             faults = [
                 f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
                 for fault in error.errors()

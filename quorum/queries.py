@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import bson
 import pydantic
+from pydantic import ValidationError
 
 from quorum.documents import Document, Fault, refuse, to_plain
 
@@ -76,7 +77,7 @@ def to_query(
             continue
         try:
             query[to_key(name)] = _to_condition(one, name, value)
-        except pydantic.ValidationError as error:
+        except ValidationError as error:
             found += [
                 ((name, *fault["loc"][1:]), fault["msg"], fault["input"])
                 for fault in error.errors()
