@@ -7,6 +7,7 @@ import pydantic
 from bson import ObjectId
 from pydantic_core import core_schema
 
+from quorum.config import MISSING
 from quorum.mongodb import object_id
 from quorum.queries import find_models
 
@@ -69,7 +70,7 @@ def field(
     *, index: bool = ..., unique: bool = ..., version: bool = ..., **options: t.Any
 ) -> t.Any: ...
 def field(
-    default: t.Any = ...,
+    default: t.Any = MISSING,
     *,
     index: bool = False,
     unique: bool = False,
@@ -87,7 +88,7 @@ def field(
     :param \*\*options: What :func:`pydantic.Field` takes, such as ``max_length``.
     :returns: What pydantic makes of it.
     """
-    if default is not ...:
+    if default is not MISSING:
         options["default"] = default
     info: t.Any = pydantic.Field(**options)
     info.metadata.append(Marks(index or unique, unique, version))

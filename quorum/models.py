@@ -21,10 +21,10 @@ from quorum.errors import (
 )
 from quorum.fields import Id, field, get_facts
 from quorum.mongodb import SERVICE, MongoDB, get_mongo_db
-from quorum.queries import to_key, to_order, to_query, where
+from quorum.queries import Where, to_key, to_order, to_query, where
 from quorum.state import get_handle
 
-__all__ = ["Id", "Model", "field", "where"]
+__all__ = ["Id", "Model", "Where", "field", "where"]
 
 if TYPE_CHECKING:
     import pymongo.collection
@@ -127,9 +127,10 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
             reached.
         """
         order, faults = to_order(cls, [sort] if isinstance(sort, str) else sort)
-        for name, number in (("skip", skip), ("limit", limit)):
-            if number < 0:
-                faults.append(((name,), "it is less than 0", number))
+        numbers: dict[str, object] = {"skip": skip, "limit": limit}
+        for name, number in numbers.items():
+            if not isinstance(number, int) or number < 0:
+                faults.append(((name,), "it is no whole number from 0", number))
         query = to_query(cls, filters, *faults)
         engine, collection = cls._open()
         cursor = collection.find(query, skip=skip, limit=limit, sort=order or None)

@@ -9,9 +9,8 @@ import bson
 import pydantic
 from pydantic import ValidationError
 
+from quorum.config import MISSING
 from quorum.documents import Document, Fault, refuse, to_plain
-
-_NOT_GIVEN: t.Final = object()
 
 
 class Where:
@@ -26,11 +25,11 @@ class Where:
 
 def where(
     *,
-    ne: object = _NOT_GIVEN,
-    gt: object = _NOT_GIVEN,
-    gte: object = _NOT_GIVEN,
-    lt: object = _NOT_GIVEN,
-    lte: object = _NOT_GIVEN,
+    ne: object = MISSING,
+    gt: object = MISSING,
+    gte: object = MISSING,
+    lt: object = MISSING,
+    lte: object = MISSING,
     one_of: Iterable[object] | None = None,
     none_of: Iterable[object] | None = None,
 ) -> Where:
@@ -49,7 +48,7 @@ def where(
     :returns: The conditions.
     """
     given = {"$ne": ne, "$gt": gt, "$gte": gte, "$lt": lt, "$lte": lte}
-    conditions = {name: v for name, v in given.items() if v is not _NOT_GIVEN}
+    conditions = {name: v for name, v in given.items() if v is not MISSING}
     for name, values in (("$in", one_of), ("$nin", none_of)):
         if values is not None:
             conditions[name] = list(values)

@@ -205,6 +205,20 @@ class ModelContract:
 
         assert [person.name for person in found] == ["b", "c"]
 
+    def test_bad_orders_and_numbers_are_refused(self, app: flask.Flask) -> None:
+        options: t.Any = {
+            "sort": ("age", "-rank"),
+            "skip": -1,
+            "limit": "5",
+            "age": "x",
+        }
+
+        with pytest.raises(pydantic.ValidationError) as caught:
+            Person.find(**options)
+
+        places = [fault["loc"][0] for fault in caught.value.errors()]
+        assert places == ["sort", "skip", "limit", "age"]
+
     def test_find_leaves_other_documents_on_the_server(self, app: flask.Flask) -> None:
         people = quorum.get_mongo_db().people
         people.insert_many([{"name": "x", "email": str(n)} for n in range(300)])
