@@ -109,16 +109,16 @@ def to_key(name: str) -> str:
     return "_id" if name == "id" else name
 
 
-def find_models(annotation: object) -> Iterator[type[pydantic.BaseModel]]:
-    """Find the models in the type of a field, as in ``list[Address] | None``.
+def find_models(annotation: object) -> list[type[pydantic.BaseModel]]:
+    """Return the models in the type of a field, as in ``list[Address] | None``.
 
     :param annotation: The type.
     :returns: The models.
     """
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-        yield annotation
-    for argument in t.get_args(annotation):
-        yield from find_models(argument)
+        return [annotation]
+    inner = t.get_args(annotation)
+    return [model for argument in inner for model in find_models(argument)]
 
 
 def _to_condition(

@@ -49,18 +49,15 @@ class TestMemory(ModelContract, RoundTripContract):
         run_machine(examples=50)
 
 
-def test_a_field_that_find_could_not_tell_is_refused() -> None:
-    with pytest.raises(quorum.UnsupportedError, match="'limit'"):
-
-        class Page(quorum.Model):
-            limit: int
+@pytest.mark.parametrize("name", ["sort", "skip", "limit"])
+def test_a_field_that_find_could_not_tell_is_refused(name: str) -> None:
+    with pytest.raises(quorum.UnsupportedError, match=f"'{name}'"):
+        type("Page", (quorum.Model,), {"__annotations__": {name: int}})
 
 
 def test_fields_outside_of_the_model_cannot_be_allowed() -> None:
     with pytest.raises(quorum.UnsupportedError, match="extra='allow'"):
-
-        class Page(quorum.Model):
-            model_config = pydantic.ConfigDict(extra="allow")
+        type("Page", (quorum.Model,), {"model_config": {"extra": "allow"}})
 
 
 def test_collections_are_named_after_their_classes() -> None:

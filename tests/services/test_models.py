@@ -1,7 +1,9 @@
 """Model classes on a real server, what it does otherwise than memory, and failures."""
 
 import decimal
+import doctest
 import os
+import pathlib
 import threading
 import time
 import typing as t
@@ -31,6 +33,8 @@ from tests.contract_models import (
 from tests.processes import free_port
 from tests.servers import MongoServer
 
+ROOT = pathlib.Path(__file__).parents[2]
+
 COMMANDS = Commands()
 pymongo.monitoring.register(COMMANDS)
 
@@ -59,6 +63,18 @@ class TestServer(ModelContract, RoundTripContract):
 
     def test_saves_and_deletes_match_a_dictionary(self, app: flask.Flask) -> None:
         run_machine(examples=10)
+
+
+def test_the_examples_of_the_manual_work_on_the_server_too(url: str) -> None:
+    page = (ROOT / "doc/source/howto/models.rst").read_text("utf-8")
+    examples = doctest.DocTestParser().get_doctest(
+        page.replace("memory:shop", url), {"quorum": quorum}, "models.rst", None, 0
+    )
+
+    failed, tried = doctest.DocTestRunner().run(examples)
+
+    assert failed == 0
+    assert tried > 20
 
 
 def test_every_call_is_one_round_trip(app: flask.Flask, commands: Commands) -> None:
