@@ -20,12 +20,11 @@ class _IdSchema:
     def __get_pydantic_core_schema__(
         self, source: object, handler: pydantic.GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        return core_schema.union_schema(
-            [
-                core_schema.is_instance_schema(ObjectId),
-                core_schema.no_info_plain_validator_function(object_id),
-            ],
-            mode="left_to_right",
+        text = core_schema.no_info_plain_validator_function(object_id)
+        known = core_schema.is_instance_schema(ObjectId)
+        return core_schema.json_or_python_schema(
+            text,
+            core_schema.union_schema([known, text], mode="left_to_right"),
             serialization=core_schema.to_string_ser_schema(when_used="json"),
         )
 

@@ -100,7 +100,7 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
         engine, collection = cls._open()
         with engine.talk():
             found = collection.find_one(query)
-        return None if found is None else cls._read(engine.read(found))
+        return None if found is None else cls._read(engine, found)
 
     @classmethod
     def find(
@@ -275,8 +275,9 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
         known = engine.collections.get(cls)
         if known is None:
             database = get_mongo_db()
+            options = READ if engine.decodes else None
             with engine.talk():
-                known = database.get_collection(cls.collection_name, codec_options=READ)
+                known = database.get_collection(cls.collection_name, options)
             for path, unique in get_facts(cls).indexes:
                 cls._make_index(engine, known, path, unique)
             engine.collections[cls] = known
@@ -315,10 +316,10 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
         return {to_key(k): v for k, v in dumped.items() if k in names}
 
     @classmethod
-    def _read(cls, document: Document) -> t.Self:
+    def _read(cls, engine: MongoDB, document: Document) -> t.Self:
         """Return the object of a stored document."""
         facts = get_facts(cls)
-        document = _rename_id(document)
+        document = _rename_id(document if engine.decodes else to_read(document))
         if not document.keys() <= facts.names:
             document = {k: v for k, v in document.items() if k in facts.names}
         stored = copy.deepcopy(document) if facts.shares else document
@@ -340,7 +341,7 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
     ) -> Iterator[t.Self]:
         with engine.talk(), contextlib.closing(cursor):
             for document in cursor:
-                yield cls._read(engine.read(document))
+                yield cls._read(engine, document)
 
     @classmethod
     @contextlib.contextmanager

@@ -49,15 +49,14 @@ class MongoDB(Engine, t.Protocol):
     #: Name of the database that the URL names, None when it names none.
     database: str | None
 
+    #: Whether the client itself gives documents the types that models read.
+    decodes: bool
+
     #: Collections whose indexes are there, by their model classes.
     collections: "dict[type, pymongo.collection.Collection[dict[str, t.Any]]]"
 
     def talk(self) -> contextlib.AbstractContextManager[None]:
         """Make quorum's errors of the client's, for the length of a block."""
-        ...
-
-    def read(self, document: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Return a document that was found, with the types that models read."""
         ...
 
 

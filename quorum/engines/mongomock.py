@@ -25,6 +25,7 @@ class MongoMemory:
         client: object = mongomock_ng.MongoClient(tz_aware=True)
         self.client: pymongo.MongoClient[dict[str, t.Any]] = t.cast(t.Any, client)
         self.database: str | None = settings.location.parts.path.strip("/") or None
+        self.decodes: bool = False
         self.collections: dict[
             type, pymongo.collection.Collection[dict[str, t.Any]]
         ] = {}
@@ -37,10 +38,6 @@ class MongoMemory:
         """Make quorum's errors of PyMongo's, which mongomock-ng raises too."""
         talk: t.Any = require("quorum.engines.pymongo:talk")
         return t.cast("contextlib.AbstractContextManager[None]", talk("mongodb", "", 0))
-
-    def read(self, document: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Return a document with the types that a server's would have."""
-        return t.cast("dict[str, t.Any]", require("quorum.documents:to_read")(document))
 
     def close(self) -> None:
         """Let go of the store."""

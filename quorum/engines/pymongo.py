@@ -94,6 +94,7 @@ class MongoServer:
         single = "," not in hosts and settings.scheme == "mongodb"
         port = (settings.location.parts.port or 27017) if single else 0
         self._place = ("mongodb", settings.location.parts.hostname or hosts, port)
+        self.decodes: bool = True
         self.collections: dict[
             type, pymongo.collection.Collection[dict[str, t.Any]]
         ] = {}
@@ -110,10 +111,6 @@ class MongoServer:
     def talk(self) -> contextlib.AbstractContextManager[None]:
         """Make quorum's errors of PyMongo's, for the length of a block."""
         return talk(*self._place)
-
-    def read(self, document: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Return a document as it is: PyMongo has made the types already."""
-        return document
 
     def close(self) -> None:
         """Close every connection."""
