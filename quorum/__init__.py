@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from quorum.config import variable as variable
     from quorum.errors import AppAmbiguousError as AppAmbiguousError
     from quorum.errors import ConfigError as ConfigError
+    from quorum.errors import ConflictError as ConflictError
+    from quorum.errors import DocumentError as DocumentError
+    from quorum.errors import DuplicateError as DuplicateError
     from quorum.errors import ExecutionDisabledError as ExecutionDisabledError
     from quorum.errors import LoadError as LoadError
     from quorum.errors import MailUncertainError as MailUncertainError
     from quorum.errors import MessageError as MessageError
     from quorum.errors import MissingDependencyError as MissingDependencyError
     from quorum.errors import NotLoadedError as NotLoadedError
+    from quorum.errors import ObjectIdError as ObjectIdError
     from quorum.errors import Problem as Problem
     from quorum.errors import QuorumError as QuorumError
     from quorum.errors import ReceiversRefusedError as ReceiversRefusedError
@@ -47,8 +51,15 @@ if TYPE_CHECKING:
     from quorum.mail import send_mail as send_mail
     from quorum.mail import send_mail_a as send_mail_a
     from quorum.messages import Attachment as Attachment
+    from quorum.models import Id as Id
+    from quorum.models import Model as Model
+    from quorum.models import field as field
+    from quorum.models import where as where
+    from quorum.mongodb import drop_mongo_db as drop_mongo_db
+    from quorum.mongodb import dumps_mongo as dumps_mongo
     from quorum.mongodb import get_mongo as get_mongo
     from quorum.mongodb import get_mongo_db as get_mongo_db
+    from quorum.mongodb import object_id as object_id
     from quorum.redisdb import get_redis as get_redis
     from quorum.state import get_request_id as get_request_id
     from quorum.tasks import Task as Task
@@ -73,12 +84,16 @@ __all__ = [
     "AppAmbiguousError",
     "Attachment",
     "ConfigError",
+    "ConflictError",
+    "DocumentError",
+    "DuplicateError",
     "ExecutionDisabledError",
     "LoadError",
     "MailUncertainError",
     "MessageError",
     "MissingDependencyError",
     "NotLoadedError",
+    "ObjectIdError",
     "Problem",
     "QuorumError",
     "ReceiversRefusedError",
@@ -103,6 +118,8 @@ __all__ = [
     "confs",
     "critical",
     "debug",
+    "drop_mongo_db",
+    "dumps_mongo",
     "error",
     "get_amazon",
     "get_amqp",
@@ -115,6 +132,7 @@ __all__ = [
     "info",
     "load",
     "mongodb",
+    "object_id",
     "onrun",
     "parsers",
     "run",
@@ -128,21 +146,25 @@ __all__ = [
     "warning",
 ]
 
+#: Public too, but a star import must not import pydantic, which they need.
+_LATE = ["Id", "Model", "field", "where"]
+
 #: The module of each public name; it is imported when one of its names is used.
 _HOMES = {
     "amazon": "get_amazon",
     "amqp": "get_amqp",
     "config": "Settings Variable variable",
-    "errors": "AppAmbiguousError ConfigError ExecutionDisabledError LoadError "
-    "MailUncertainError MessageError MissingDependencyError NotLoadedError Problem "
-    "QuorumError ReceiversRefusedError ServiceError ServiceRefusedError "
-    "ServiceUnavailableError SettingMissingError TaskError TaskNotRunError "
-    "UnsupportedError",
+    "errors": "AppAmbiguousError ConfigError ConflictError DocumentError "
+    "DuplicateError ExecutionDisabledError LoadError MailUncertainError MessageError "
+    "MissingDependencyError NotLoadedError ObjectIdError Problem QuorumError "
+    "ReceiversRefusedError ServiceError ServiceRefusedError ServiceUnavailableError "
+    "SettingMissingError TaskError TaskNotRunError UnsupportedError",
     "loading": "call_run load onrun run unload",
     "logs": "critical debug error get_log info warning",
     "mail": "send_mail send_mail_a",
     "messages": "Attachment",
-    "mongodb": "get_mongo get_mongo_db",
+    "models": "Id Model field where",
+    "mongodb": "drop_mongo_db dumps_mongo get_mongo get_mongo_db object_id",
     "redisdb": "get_redis",
     "state": "get_request_id",
     "tasks": "Task background run_back run_background",
@@ -156,8 +178,8 @@ def __getattr__(name: str) -> t.Any:
     if name == "APP":
         return importlib.import_module("quorum.state").get_app()
     if name in _HOME_OF:
-        home = importlib.import_module(f"quorum.{_HOME_OF[name]}")
-        found = globals()[name] = getattr(home, name)
+        require = importlib.import_module("quorum.extras").require
+        found = globals()[name] = require(f"quorum.{_HOME_OF[name]}:{name}")
         return found
     if name in __all__:
         return importlib.import_module(f"quorum.{name}")
@@ -165,4 +187,4 @@ def __getattr__(name: str) -> t.Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_LATE})

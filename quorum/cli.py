@@ -11,6 +11,7 @@ from flask.cli import NoAppException, ScriptInfo
 from quorum import mail
 from quorum.config import VARIABLES, Settings, Variable
 from quorum.errors import QuorumError
+from quorum.extras import require
 from quorum.loading import SERVICES, AppSettings
 from quorum.logs import LogSettings
 from quorum.parsers import mask_url
@@ -122,6 +123,36 @@ def send_test_mail(to: tuple[str, ...], sender: str | None, as_json: bool) -> No
             "Sent from {from} to {} by {by}".format(", ".join(to), **sent), nl=False
         )
         click.echo(" in {seconds:.2f} s, as {message_id}.".format(**sent))
+
+
+@group.command("setup", cls=Command)
+@click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
+def setup_models(as_json: bool) -> None:
+    """Make the indexes of the model classes; exit with 1 if one cannot be."""
+    module = get_state().models
+    models = require("quorum.models:find_model_classes")(module) if module else []
+    rows = []
+    for model in models:
+        row = _setup(model)
+        rows.append(row)
+        if not as_json:
+            done = ", ".join(row["indexes"]) or "no indexes"
+            click.echo(f"{row['model']:16}  {row['status']:6}  {row['error'] or done}")
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif not models:
+        click.echo("There are no model classes; load(models=…) names their module.")
+    if any(row["status"] == "failed" for row in rows):
+        click.get_current_context().exit(1)
+
+
+def _setup(model: t.Any) -> dict[str, t.Any]:
+    """Make the indexes of a model, and return what happened."""
+    row = {"model": model.__name__, "collection": model.collection_name}
+    try:
+        return {**row, "status": "ok", "indexes": model.setup(), "error": None}
+    except QuorumError as error:
+        return {**row, "status": "failed", "indexes": [], "error": str(error)}
 
 
 def _describe(state: State, variable: Variable[t.Any]) -> dict[str, t.Any]:

@@ -14,6 +14,10 @@
     ├── UnsupportedError (NotImplementedError) the engine cannot do it
     ├── MissingDependencyError (ImportError) a library of an extra is not installed
     ├── MessageError (ValueError)            a mail cannot be sent as it is
+    ├── ConflictError (RuntimeError)         somebody else changed the document first
+    ├── DuplicateError (ValueError)          a unique field would have a value twice
+    ├── DocumentError (ValueError)           a stored document does not fit its model
+    ├── ObjectIdError (ValueError)           something is no object id
     └── ServiceError                         a server did not do its part
         ├── ServiceUnavailableError (ConnectionError)   trying again may help
         ├── MailUncertainError                          it may have done it or not
@@ -222,6 +226,79 @@ class MessageError(QuorumError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.argument}: {self.reason}"
+
+
+class ConflictError(QuorumError, RuntimeError):
+    """Raised when somebody else changed or deleted a document since it was loaded.
+
+    :param model: Name of the model.
+    :param id: The document's id, as text.
+    """
+
+    def __init__(self, model: str, id: str) -> None:
+        super().__init__(model, id)
+        self.model = model
+        self.id = id
+
+    def __str__(self) -> str:
+        return (
+            f"The {self.model} with the id {self.id} was changed or deleted since it "
+            "was loaded. Load it again and repeat the change."
+        )
+
+
+class DuplicateError(QuorumError, ValueError):
+    """Raised when two documents would have the same value in a unique field.
+
+    :param model: Name of the model.
+    :param field: Name of the field; a nested one has dots.
+    """
+
+    def __init__(self, model: str, field: str) -> None:
+        super().__init__(model, field)
+        self.model = model
+        self.field = field
+
+    def __str__(self) -> str:
+        return (
+            f"More than one {self.model} would have the same '{self.field}', which is "
+            "unique. Choose another value."
+        )
+
+
+class DocumentError(QuorumError, ValueError):
+    """Raised when a stored document does not fit its model.
+
+    :param model: Name of the model.
+    :param id: The document's id, as text.
+    :param reason: What does not fit, without the values.
+    """
+
+    def __init__(self, model: str, id: str, reason: str) -> None:
+        super().__init__(model, id, reason)
+        self.model = model
+        self.id = id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"The stored {self.model} with the id {self.id} does not fit the model: "
+            f"{self.reason}. Change the document, or give the model room for it."
+        )
+
+
+class ObjectIdError(QuorumError, ValueError):
+    """Raised when something that should be an object id is none.
+
+    :param value: What was given instead, shortened.
+    """
+
+    def __init__(self, value: str) -> None:
+        super().__init__(value)
+        self.value = value
+
+    def __str__(self) -> str:
+        return f"{self.value} is no object id, which is 24 hexadecimal digits."
 
 
 class ServiceError(QuorumError):

@@ -129,7 +129,29 @@ def test_the_shop_confirms_orders(tmp_path: pathlib.Path) -> None:
     assert "You have ordered: <b>&lt;b&gt;tea</b>." in parts[1]
 
 
-@pytest.mark.parametrize("path", ["test_shop.py", "guestbook/test_guestbook.py"])
+def test_the_members_are_served_and_their_models_set_up() -> None:
+    folder, port = EXAMPLES / "members", free_port()
+    env = clean_environment(PORT=str(port))
+
+    with running("members.py", cwd=folder, env=env) as process:
+        page = get(f"http://127.0.0.1:{port}/members?age=3", process)
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "members", "quorum", "setup"],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    indexes = ["email_1,", "age_1,", "address.city_1"]
+    assert page.strip() == "[]"
+    assert done.stdout.split() == ["Member", "ok", *indexes], done.stderr
+
+
+@pytest.mark.parametrize(
+    "path", ["test_shop.py", "guestbook/test_guestbook.py", "members/test_members.py"]
+)
 def test_the_tests_among_the_examples_pass(path: str) -> None:
     program = EXAMPLES / path
     done = subprocess.run(

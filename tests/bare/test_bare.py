@@ -39,8 +39,12 @@ class Hide(importlib.abc.MetaPathFinder):
 def hidden(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     hide = Hide()
     for name in list(sys.modules):
-        if name.partition(".")[0] in EXTRAS or name.startswith("quorum.engines."):
+        own = name.startswith("quorum.engines.") or name == "quorum.models"
+        if name.partition(".")[0] in EXTRAS or own:
             monkeypatch.delitem(sys.modules, name)
+    for name in quorum._LATE:
+        if name in vars(quorum):
+            monkeypatch.delitem(vars(quorum), name)
     monkeypatch.setattr(sys, "meta_path", [hide, *sys.meta_path])
     yield
     for name in list(sys.modules):
@@ -91,6 +95,17 @@ def test_a_service_names_the_extra_it_needs(
 
     assert caught.value.extra == extra
     assert f"pip install 'quorum-flask[{extra}]'" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Id", "Model", "field", "where"])
+def test_model_classes_name_the_extra_they_need(name: str) -> None:
+    with pytest.raises(quorum.MissingDependencyError, match=r"quorum-flask\[mongodb\]"):
+        getattr(quorum, name)
+
+
+def test_object_ids_name_the_extra_they_need() -> None:
+    with pytest.raises(quorum.MissingDependencyError, match=r"quorum-flask\[mongodb\]"):
+        quorum.object_id("0" * 24)
 
 
 @pytest.mark.parametrize("service", SERVICES[:-1], ids=lambda service: service.name)
