@@ -17,6 +17,7 @@ from quorum.config import Found, ServiceSettings, Variable, variable
 from quorum.errors import (
     MessageError,
     Problem,
+    QuorumError,
     ReceiversRefusedError,
     SettingMissingError,
 )
@@ -53,7 +54,13 @@ def _mail_url() -> parsers.Parser[parsers.URL]:
         if server != bool(parts.hostname) or (server and parts.path not in ("", "/")):
             raise ValueError
         _ = _decode(parts.username), _decode(parts.password)
-        if parts.query or (url.scheme == "file") != bool(parts.path.strip("/")):
+        if server:
+            parsers.host(parts.hostname)
+        if (
+            parts.query
+            or parts.fragment
+            or (url.scheme == "file") != bool(parts.path.strip("/"))
+        ):
             raise ValueError
         return url
 
@@ -69,6 +76,22 @@ class Server(t.NamedTuple):
     implicit_tls: bool
     user: str | None
     password: str | None
+
+    def __repr__(self) -> str:
+        return f"<mail server {self.host}:{self.port}>"
+
+
+@parsers.parser("string", "an address, as in 'Shop <shop@example.org>'")
+def address(value: object) -> str:
+    """Parse an address, with or without a name."""
+    from quorum import messages
+
+    text = parsers.text(value)
+    try:
+        messages.parse_mailbox("SMTP_SENDER", text)
+    except MessageError:
+        raise ValueError from None
+    return text
 
 
 class MailSettings(ServiceSettings):
@@ -105,7 +128,7 @@ class MailSettings(ServiceSettings):
     )
     sender: Variable[str | None] = variable(
         "SMTP_SENDER",
-        str,
+        address,
         default=None,
         since="0.2.0",
         help="Whom mail is from when send_mail() is not told.",
@@ -156,18 +179,18 @@ class MailSettings(ServiceSettings):
         """
         others = (cls.host, cls.user, cls.password)
         url = found[cls.location.name]
-        rank = min(found[other.name].rank for other in others)
-        if not url.given or not any(found[other.name].given for other in others):
+        if not url.given:
             return ()
-        if url.rank == rank:
-            names = " and ".join(o.name for o in others if found[o.name].rank == rank)
-            fault = f"{names} would not count beside it. Keep one or the other."
-            return (Problem(cls.location.name, url.source, fault),)
-        if rank < url.rank:
+        if found[cls.host.name].rank < url.rank:
             found[cls.location.name] = Found(None, None, "not set")
-        else:
-            found[cls.host.name] = Found(None, None, "not set")
-            found[cls.user.name] = found[cls.password.name] = _UNSET
+            return ()
+        names = [other.name for other in others if found[other.name].rank <= url.rank]
+        if names:
+            fault = f"{' and '.join(names)} would not count beside it."
+            fault += " Keep one or the other."
+            return (Problem(cls.location.name, url.source, fault),)
+        found[cls.host.name] = Found(None, None, "not set")
+        found[cls.user.name] = found[cls.password.name] = _UNSET
         return ()
 
     @property
@@ -224,9 +247,9 @@ SERVICE: t.Final[Service[MailSettings, Mailer]] = Service(
     {
         "smtp": "quorum.engines.smtp:SMTPServer",
         "smtps": "quorum.engines.smtp:SMTPServer",
-        "console": "quorum.engines.mailbox:ConsoleMailbox",
-        "file": "quorum.engines.mailbox:FolderMailbox",
-        "memory": "quorum.engines.mailbox:MemoryMailbox",
+        "console": "quorum.engines.mailers:ConsoleMailer",
+        "file": "quorum.engines.mailers:FolderMailer",
+        "memory": "quorum.engines.mailers:MemoryMailer",
     },
 )
 
@@ -357,7 +380,11 @@ def _deliver(
         # To try all of it again would send it twice to those who have it.
         again = [who for who, answer in error.refused.items() if answer[:1] == "4"]
         if again:
-            _deliver_later(envelope._replace(receivers=tuple(again)), identifier)
+            later = envelope._replace(receivers=tuple(again))
+            try:
+                _deliver_later(later, identifier)
+            except QuorumError as cause:  # which might have all of this tried again
+                raise error from cause
         if len(again) < len(error.refused):
             raise
 

@@ -41,6 +41,8 @@ _OWN_HEADERS: t.Final = {
     "mime-version": "",
 }
 
+_ADDRESSES: t.Final = frozenset({"From", "To", "Cc", "Reply-To"})
+
 # IDNA 2003, which Python has, maps these to other letters, and so to another domain.
 _AMBIGUOUS: t.Final = re.compile("[ßς\u200c\u200d]")
 _MAILBOX: t.Final = re.compile(r"(?:(.*?)\s*<([^<>]*)>|([^<>]*))", re.DOTALL)
@@ -50,6 +52,9 @@ _ATOM: t.Final = re.compile(
 _LABEL: t.Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN: t.Final = re.compile(
     rf"{_LABEL}(?:\.{_LABEL})*|\[(?:IPv6:)?[0-9A-Fa-f:.]+\]", re.ASCII
+)
+_MEDIA_TYPE: t.Final = re.compile(
+    r"(?!multipart/|message/)[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII | re.IGNORECASE
 )
 _CONTROL: t.Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -93,7 +98,10 @@ class _Policy(EmailPolicy):
         return _find_max_count(name.lower())
 
     def header_store_parse(self, name: str, value: t.Any) -> tuple[str, t.Any]:
-        if type(value) is str and value.isascii() and _is_folded(value):
+        # The standard library would fold an address that is not ASCII anew, and lose
+        # the quotes of a name, which makes two addresses of one.
+        raw = type(value) is str and (value.isascii() or name in _ADDRESSES)
+        if raw and _is_folded(value):
             return name, value
         return super().header_store_parse(name, value)
 
@@ -176,7 +184,7 @@ def compose(
     for name, value in headers.items():
         _add_header(message, name, value)
     message["MIME-Version"] = "1.0"
-    _fill(message, text, rich, list(attachments))
+    _fill(message, text, rich, _list_files(attachments))
     everybody = (author, *addressed, *people["Reply-To"])
     international = not all(person.username.isascii() for person in everybody)
     content = message.as_bytes(policy=_WRITING_UTF8 if international else _WRITING)
@@ -255,8 +263,7 @@ def _write_mailboxes(header: str, people: Iterable[Address]) -> str:
         else:
             name = Header(name, "utf-8", header_name=header).encode(linesep="\n")
         written.append(f"{name} <{person.addr_spec}>")
-    value = ",\n ".join(written)
-    return value if value.isascii() else value.replace("\n", "")
+    return ",\n ".join(written)
 
 
 def _write_text(argument: str, value: object, header: str) -> str:
@@ -267,8 +274,10 @@ def _write_text(argument: str, value: object, header: str) -> str:
     if _CONTROL.search(value):
         fault = f"{header} has a line break or another control character."
         raise MessageError(argument, f"{fault} Take it out.")
-    if _is_plain(value) and len(value) + len(header) + 2 <= _LONGEST_LINE:
-        return value
+    if _is_plain(value):
+        folded = re.sub(r"(.{600,900}?) (?=\S)", "\\1\n ", value)
+        if max(map(len, folded.split("\n"))) + len(header) + 2 <= _LONGEST_LINE:
+            return folded
     return Header(value, "utf-8", header_name=header).encode(linesep="\n")
 
 
@@ -279,7 +288,7 @@ def _is_plain(value: str) -> bool:
 
 def _add_header(message: EmailMessage, name: str, value: str) -> None:
     lower = str(name).lower()
-    if not re.fullmatch(r"[!-9;-~]{1,76}", lower, re.ASCII):
+    if not re.fullmatch(r"[!-9;-~]{1,60}", lower, re.ASCII):
         raise MessageError("headers", f"{name!r} is not the name of a header.")
     if lower in _OWN_HEADERS or lower.startswith("content-"):
         own = _OWN_HEADERS.get(lower)
@@ -288,6 +297,18 @@ def _add_header(message: EmailMessage, name: str, value: str) -> None:
     if lower in ("date", "message-id"):
         del message[name]
     message[name] = _write_text("headers", value, name)
+
+
+def _list_files(attachments: object) -> list[Attachment]:
+    """Return the attachments, if that is what they are."""
+    given = list(attachments) if isinstance(attachments, Iterable) else [attachments]
+    if isinstance(attachments, Attachment):
+        raise MessageError("attachments", "it takes several: put it into a list.")
+    for file in given:
+        if not isinstance(file, Attachment):
+            fault = f"it has a {type(file).__name__} where an Attachment belongs."
+            raise MessageError("attachments", fault)
+    return t.cast(list[Attachment], given)
 
 
 def _fill(
@@ -358,10 +379,11 @@ def _set_file(message: MIMEPart, *, file: Attachment) -> None:
         raise MessageError("attachments", fault)
     kind = file.content_type
     if kind is None:
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        if kind.startswith("message/"):  # which must not be sent as base64
+        kind, packed = mimetypes.guess_type(name)
+        # A message must not be sent as base64.
+        if kind is None or packed or kind.startswith("message/"):
             kind = "application/octet-stream"
-    if not re.fullmatch(r"(?!multipart|message)[\w!#$&^.+-]+/[\w!#$&^.+-]+", kind):
+    if not _MEDIA_TYPE.fullmatch(kind):
         fault = f"{kind!r} is not the media type of a file, as in 'image/png'."
         raise MessageError("attachments", fault)
     main, _, subtype = kind.partition("/")

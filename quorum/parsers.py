@@ -126,7 +126,7 @@ def key(value: object) -> str | bytes:
 def host(value: object) -> str:
     """Parse a host to bind to or to connect to, without a port."""
     name = text(value).strip()
-    if re.fullmatch(r"\w[\w.-]{0,252}", name):
+    if len(name) <= 253 and re.fullmatch(r"\w[\w-]{0,62}(\.[\w-]{1,63})*\.?", name):
         return name
     address = _matching(r"\[?[0-9A-Fa-f:.]+(%[\w.-]+)?\]?", name).strip("[]")
     return str(ipaddress.ip_address(address))

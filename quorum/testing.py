@@ -2,7 +2,7 @@
 
 import flask
 
-from quorum.engines.mailbox import Delivered, MemoryMailbox
+from quorum.engines.mailers import Delivered, MemoryMailer
 from quorum.errors import UnsupportedError
 from quorum.mail import SERVICE
 from quorum.state import get_state
@@ -23,7 +23,7 @@ def outbox(app: flask.Flask | None = None) -> list[Delivered]:
     :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
     engine = get_state(app).handle(SERVICE).engine
-    if not isinstance(engine, MemoryMailbox):
+    if not isinstance(engine, MemoryMailer):
         raise UnsupportedError(
             f"An outbox of {engine.address}", "Load the app with SMTP_URL='memory:'."
         )

@@ -3,6 +3,7 @@
 import inspect
 import pathlib
 import pickle
+import smtplib
 import threading
 import time
 import typing as t
@@ -90,7 +91,7 @@ def test_the_user_is_the_sender_when_nobody_else_is(make_app: MakeApp) -> None:
     ("variables", "sender", "text"),
     [
         ({}, None, "sender: there is none. Pass it, or set SMTP_SENDER."),
-        ({"SMTP_SENDER": "shop"}, None, "SMTP_SENDER: 'shop' is not one address"),
+        ({"SMTP_SENDER": ""}, None, "sender: there is none."),
         ({"SMTP_SENDER": "shop@x.org"}, "me", "sender: 'me' is not one address"),
     ],
 )
@@ -303,6 +304,8 @@ def test_a_mail_needs_a_loaded_app_and_a_server(make_app: MakeApp) -> None:
         "console:x",
         "file:",
         "file://host/folder",
+        "file:/tmp/a#b",
+        "smtp://a..b",
     ],
 )
 def test_a_bad_url_is_found_when_the_app_is_loaded(make_app: MakeApp, url: str) -> None:
@@ -368,6 +371,22 @@ def test_one_source_with_both_is_an_error(make_app: MakeApp) -> None:
         "SMTP_URL (keyword): SMTP_HOST and SMTP_PASSWORD would not count beside it. "
         "Keep one or the other."
     )
+
+
+def test_a_user_that_would_not_count_is_an_error(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMTP_URL", "smtp://localhost")
+
+    with pytest.raises(ConfigError, match=r"SMTP_URL \(environment\): SMTP_USER would"):
+        make_app(SMTP_USER="ann")
+
+
+def test_a_sender_that_is_no_address_is_found_when_the_app_is_loaded(
+    make_app: MakeApp,
+) -> None:
+    with pytest.raises(ConfigError, match=r"SMTP_SENDER .*'shop' is not an address"):
+        make_app(SMTP_SENDER="shop")
 
 
 def test_console_prints_the_message(
@@ -576,7 +595,7 @@ def test_a_failure_is_named_and_the_next_mail_is_sent(
     make_app: MakeApp, fault: Fault, error: type[Exception], text: str
 ) -> None:
     with FaultySmtpServer([fault]) as server:
-        app = make_app(SMTP_URL=server.url, SMTP_TIMEOUT=0.5)
+        app = make_app(SMTP_URL=server.url, SMTP_TIMEOUT=1)
 
         with pytest.raises(error) as info:
             quorum.send_mail(app=app, **HELLO)
@@ -624,7 +643,7 @@ def test_a_loss_after_the_end_is_not_tried_again(
     make_app: MakeApp, action: t.Literal["drop", "silent"]
 ) -> None:
     with FaultySmtpServer([Fault("final-dot", action)]) as server:
-        app = make_app(SMTP_URL=server.url, SMTP_TIMEOUT=0.5)
+        app = make_app(SMTP_URL=server.url, SMTP_TIMEOUT=0.2)
 
         with pytest.raises(MailUncertainError, match="may deliver it twice") as info:
             quorum.send_mail(app=app, **HELLO)
@@ -867,3 +886,175 @@ def test_a_line_break_in_an_answer_makes_no_line_of_the_log() -> None:
     assert smtp._read_answer(550, b"no\r\n2026 ERROR \x1b[31mfake\xff") == (
         "550 no 2026 ERROR [31mfake�"
     )
+
+
+def test_a_caller_that_handles_an_error_changes_nothing(make_app: MakeApp) -> None:
+    """What the caller handles is the context of what fails here, too."""
+    with FaultySmtpServer([None, Fault("idle", "drop")]) as server:
+        make_app(SMTP_URL=server.url)
+        quorum.send_mail(**HELLO)
+
+        try:
+            raise TimeoutError
+        except TimeoutError:
+            quorum.send_mail(**HELLO)
+
+        assert len(server.received) == 2
+
+
+def test_the_error_is_not_that_of_the_caller(make_app: MakeApp) -> None:
+    with FaultySmtpServer([Fault("connect", "drop")]) as server:
+        make_app(SMTP_URL=server.url)
+
+        with pytest.raises(ServiceUnavailableError) as info:
+            try:
+                pathlib.Path("/nonexistent").read_text()
+            except FileNotFoundError:
+                quorum.send_mail(**HELLO)
+
+        assert "nonexistent" not in str(info.value)
+
+
+def test_a_mail_that_was_sent_is_sent_though_no_thread_can_start(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(timer: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with FaultySmtpServer() as server:
+        make_app(SMTP_URL=server.url)
+        monkeypatch.setattr(threading.Timer, "start", refuse)
+
+        quorum.send_mail(**HELLO)
+        quorum.send_mail(**HELLO)
+        quorum.unload()
+
+        assert len(server.received) == 2
+
+
+def test_a_refusal_is_told_though_the_connection_is_lost_after_it(
+    make_app: MakeApp,
+) -> None:
+    with FaultySmtpServer([Fault("rcpt", 550)]) as server:
+        make_app(SMTP_URL=server.url)
+        original = smtplib.SMTP.rset
+
+        def lose(connection: smtplib.SMTP) -> t.Any:
+            connection.close()
+            return original(connection)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(smtplib.SMTP, "rset", lose)
+            with pytest.raises(ReceiversRefusedError, match="550"):
+                quorum.send_mail(**HELLO)
+        assert server.received == []
+
+
+def test_receivers_for_later_that_no_queue_takes_are_reported(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trying all of it again would send it twice to those who have it."""
+    fault = Fault("rcpt", 451, ["bob@example.org"])
+    receivers = ["ann@example.org", "bob@example.org"]
+    with FaultySmtpServer([fault]) as server:
+        app = make_app(SMTP_URL=server.url, QUEUE_BACKOFF=0.01)
+        task = quorum.send_mail_a(**(HELLO | {"receivers": receivers, "app": app}))
+        full = ServiceUnavailableError("queue", "", 0, "it is full")
+
+        def refuse(*_: object) -> t.NoReturn:
+            raise full
+
+        monkeypatch.setattr(mail, "_deliver_later", refuse)
+        with pytest.raises(ReceiversRefusedError, match="refused for bob@"):
+            task.result(PATIENCE)
+
+        assert [each.receivers for each in server.received] == [["ann@example.org"]]
+
+
+def test_only_temporary_refusals_are_tried_again(make_app: MakeApp) -> None:
+    fault = Fault("rcpt", 550, ["bob@example.org"])
+    receivers = ["ann@example.org", "bob@example.org"]
+    with FaultySmtpServer([fault]) as server:
+        app = make_app(SMTP_URL=server.url, QUEUE_BACKOFF=0.01)
+
+        task = quorum.send_mail_a(**(HELLO | {"receivers": receivers, "app": app}))
+        with pytest.raises(ReceiversRefusedError):
+            task.result(PATIENCE)
+        quorum.unload()
+
+        assert server.commands.count("MAIL") == 1
+
+
+def test_mail_in_the_background_is_the_given_apps(make_app: MakeApp) -> None:
+    shop = make_app(SMTP_URL="memory:")
+    bank = quorum.load(flask.Flask("bank"), SMTP_URL="memory:")
+
+    with bank.app_context():
+        task = quorum.send_mail_a(**(HELLO | {"app": shop}))
+    task.result(PATIENCE)
+
+    assert (len(outbox(shop)), len(outbox(bank))) == (1, 0)
+
+
+def test_a_password_is_in_no_repr(make_app: MakeApp) -> None:
+    make_app(SMTP_URL="smtp://ann:sesame@localhost")
+    settings = get_state().settings(MailSettings)
+
+    assert "sesame" not in f"{settings!r}{settings.server!r}"
+
+
+def test_an_answer_that_means_nothing_is_no_refusal(make_app: MakeApp) -> None:
+    with FaultySmtpServer([Fault("final-dot", 354)]) as server:
+        make_app(SMTP_URL=server.url)
+
+        with pytest.raises(MailUncertainError, match="its answer means nothing: 354"):
+            quorum.send_mail(**HELLO)
+
+
+def test_every_answer_of_the_200s_is_consent(make_app: MakeApp) -> None:
+    with FaultySmtpServer([Fault("final-dot", 252)]) as server:
+        make_app(SMTP_URL=server.url)
+
+        quorum.send_mail(**HELLO)
+
+        assert "QUIT" not in server.commands
+
+
+def test_a_large_mail_goes_in_pieces(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each piece has the time limit, which the whole of it may need more than once."""
+    sizes: list[int] = []
+    send = smtplib.SMTP.send
+
+    def note(connection: smtplib.SMTP, s: t.Any) -> None:
+        sizes.append(len(s))
+        send(connection, s)
+
+    with FaultySmtpServer() as server:
+        make_app(SMTP_URL=server.url)
+        monkeypatch.setattr(smtplib.SMTP, "send", note)
+        attachment = quorum.Attachment("a", bytes(200_000))
+
+        message = quorum.send_mail(**HELLO, attachments=[attachment])
+
+        assert max(sizes) == 65536
+        (received,) = server.received
+        assert received.data == message.as_bytes()
+
+
+def test_the_parts_of_a_message_that_fails_to_be_written_are_not_seen(
+    make_app: MakeApp, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(SMTP_URL=f"file:{tmp_path}/mail")
+
+    def fail(path: pathlib.Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(data[:9])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", fail)
+    with pytest.raises(ServiceUnavailableError, match="No space left"):
+        quorum.send_mail(app=app, **HELLO)
+
+    assert list((tmp_path / "mail").iterdir()) == []

@@ -1,8 +1,10 @@
 """SMTP by the standard library's client, over connections that are kept."""
 
 import contextlib
+import re
 import smtplib
 import ssl
+import sys
 import threading
 import time
 import typing as t
@@ -23,6 +25,16 @@ from quorum.messages import Envelope
 
 #: Seconds for which a connection is kept open without being used.
 IDLE: t.Final = 30.0
+
+#: Seconds to wait for the answer to a goodbye, which nobody needs.
+_GOODBYE: t.Final = 1.0
+
+#: How many times SMTP_TIMEOUT the answer to a complete message is waited for;
+#: RFC 5321, section 4.5.3.2.6, has ten minutes.
+_ANSWER: t.Final = 6
+
+#: Bytes that are sent at once.
+_PIECE: t.Final = 65536
 
 Place: t.TypeAlias = tuple[str, str, int]
 
@@ -69,11 +81,10 @@ class SMTPServer:
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
-            sweeper, self._sweeper = self._sweeper, None
+            sweeper = self._sweeper
         if sweeper is not None:
             sweeper.cancel()
-            if sweeper is not threading.current_thread():
-                sweeper.join()
+            sweeper.join()
         for _, connection in idle:
             _quit(connection)
 
@@ -97,21 +108,23 @@ class SMTPServer:
         """Send by one connection, and keep it if it is still good."""
         try:
             refused = self._talk(envelope, connection)
-            if len(refused) == len(envelope.receivers):
-                connection.rset()
         except (ServiceRefusedError, ServiceUnavailableError):
             self._reset(connection)
             raise
         except BaseException:
             connection.close()
             raise
-        self._keep(connection)
+        if len(refused) == len(envelope.receivers):
+            self._reset(connection)
+        else:
+            self._keep(connection)
         if refused:
             accepted = tuple(who for who in envelope.receivers if who not in refused)
             raise ReceiversRefusedError(*self._place, refused, accepted)
 
     def _talk(self, envelope: Envelope, server: smtplib.SMTP) -> dict[str, str]:
         """Go through the transaction (RFC 5321, section 3.3): who was refused?"""
+        outer = sys.exception()
         with _before_the_end():
             options = self._find_options(envelope, server)
             self._expect(server.mail(envelope.sender, options))
@@ -120,19 +133,28 @@ class SMTPServer:
                 code, answer = server.rcpt(who)
                 if code == 421:
                     self._expect((code, answer))
-                if code not in (250, 251):
+                if not 200 <= code < 300:
                     refused[who] = _read_answer(code, answer)
             if len(refused) == len(envelope.receivers):
                 return refused
             self._expect(server.docmd("DATA"), 354)
             # A line with nothing but a dot ends the message (section 4.5.2); the
             # first line is a header.
-            server.send(envelope.content.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+            content = envelope.content.replace(b"\r\n.", b"\r\n..") + b".\r\n"
+            # Each piece has the whole time limit, as a slow line may need it.
+            for start in range(0, len(content), _PIECE):
+                server.send(content[start : start + _PIECE])
         try:
+            # To give up too early is what may deliver a mail twice, or not at all.
+            _set_timeout(server, _ANSWER * self._settings.timeout)
             code, answer = server.getreply()
-        except (smtplib.SMTPException, OSError) as error:
-            reason = f"no answer came to the complete message: {_explain(error)}"
+            _set_timeout(server, self._settings.timeout)
+        except OSError as error:
+            reason = f"no answer came to the complete message: {_explain(error, outer)}"
             raise MailUncertainError(*self._place, reason) from error
+        if not (200 <= code < 300 or 400 <= code < 600):
+            reason = f"its answer means nothing: {_read_answer(code, answer)}"
+            raise MailUncertainError(*self._place, reason)
         self._expect((code, answer))
         return refused
 
@@ -155,7 +177,7 @@ class SMTPServer:
     def _expect(self, reply: tuple[int, bytes], wanted: int = 250) -> None:
         """Raise the error that an answer means, unless it is the wanted one."""
         code, answer = reply
-        if code == wanted:
+        if code // 100 == wanted // 100:
             return
         if code == 421:  # it closes the connection, for instance as it was idle
             raise _LostError(_read_answer(code, answer))
@@ -218,14 +240,18 @@ class SMTPServer:
         except smtplib.SMTPNotSupportedError:
             reason = "it offers no login that Python knows"
         except smtplib.SMTPAuthenticationError as error:
-            answer = _read_answer(error.smtp_code, error.smtp_error)
+            # The rest of the answer may quote what the server was sent.
+            answer = " ".join(
+                _read_answer(error.smtp_code, error.smtp_error).split()[:2]
+            )
+            if not re.fullmatch(r"\d{3}( \d\.\d{1,3}\.\d{1,3})?", answer):
+                answer = answer[:3]
             if 400 <= error.smtp_code < 500:
                 reason = f"it cannot log anybody in: {answer}"
                 raise ServiceUnavailableError(*self._place, reason) from None
             reason = f"it did not take the user and the password: {answer}"
         else:
             return
-        # Raised here, as the server's answer may quote what it was sent.
         raise ServiceRefusedError(*self._place, reason)
 
     def _reset(self, connection: smtplib.SMTP) -> None:
@@ -256,13 +282,18 @@ class SMTPServer:
                 self._idle.append((time.monotonic(), connection))
                 if self._sweeper is None:
                     self._sweep_later(IDLE)
-                return
+                if self._sweeper is not None:
+                    return
+                self._idle.pop()
         _quit(connection)
 
     def _sweep_later(self, seconds: float) -> None:
         self._sweeper = threading.Timer(seconds, self._sweep)
         self._sweeper.daemon = True
-        self._sweeper.start()
+        try:
+            self._sweeper.start()
+        except RuntimeError:  # too many threads: what was sent is sent nevertheless
+            self._sweeper = None
 
     def _sweep(self) -> None:
         """Close what nobody has used for a while; look again if some are left."""
@@ -270,15 +301,18 @@ class SMTPServer:
         with self._lock:
             old = [c for since, c in self._idle if since <= oldest]
             self._idle = [kept for kept in self._idle if kept[0] > oldest]
-            self._sweeper = None
-            if self._idle and not self._closed:
-                self._sweep_later(self._idle[0][0] - oldest)
         for connection in old:
             _quit(connection)
+        with self._lock:
+            self._sweeper = None
+            if self._idle and not self._closed:
+                since = self._idle[0][0]
+                self._sweep_later(max(0.0, since + IDLE - time.monotonic()))
 
     @contextlib.contextmanager
     def _mapped(self) -> Iterator[None]:
         """Turn the errors of the standard library into ours."""
+        outer = sys.exception()
         try:
             yield
         except ServiceError:
@@ -299,18 +333,21 @@ class SMTPServer:
                 raise ServiceRefusedError(*self._place, reason) from error
             raise ServiceUnavailableError(*self._place, reason) from error
         except (_LostError, smtplib.SMTPException, OSError) as error:
-            raise ServiceUnavailableError(*self._place, _explain(error)) from error
+            raise ServiceUnavailableError(
+                *self._place, _explain(error, outer)
+            ) from error
 
 
 @contextlib.contextmanager
 def _before_the_end() -> Iterator[None]:
     """Mark a loss of the connection as one that lost nothing else."""
+    outer = sys.exception()
     try:
         yield
     except ServiceError:
         raise
     except OSError as error:
-        if isinstance(error.__context__, TimeoutError):
+        if isinstance(_find_cause(error, outer), TimeoutError):
             raise  # a silent server would be waited for twice
         raise _LostError("the connection was lost") from error
 
@@ -324,17 +361,32 @@ def _make_context(ca_file: str | None) -> ssl.SSLContext:
         raise ConfigError(Problem("SMTP_CA_FILE", "mail", fault)) from error
 
 
-def _explain(error: Exception) -> str:
-    """Return what happened; smtplib hides the cause of a lost connection."""
-    if isinstance(error.__context__, OSError):
-        error = error.__context__
-    if isinstance(error, TimeoutError):
+def _find_cause(error: Exception, outer: BaseException | None) -> BaseException:
+    """Return the error that smtplib has hidden behind one of its own.
+
+    :param error: The error.
+    :param outer: What the caller was handling before, which is none of our business.
+    """
+    hidden = error.__context__
+    return hidden if isinstance(hidden, OSError) and hidden is not outer else error
+
+
+def _explain(error: Exception, outer: BaseException | None) -> str:
+    """Return what happened."""
+    cause = _find_cause(error, outer)
+    if isinstance(cause, TimeoutError):
         return "it did not answer in time"
-    return str(error) or type(error).__name__
+    return str(cause) or type(cause).__name__
+
+
+def _set_timeout(server: smtplib.SMTP, seconds: float) -> None:
+    if server.sock is not None:
+        server.sock.settimeout(seconds)
 
 
 def _quit(connection: smtplib.SMTP) -> None:
-    with contextlib.suppress(smtplib.SMTPException, OSError):
+    with contextlib.suppress(OSError):
+        _set_timeout(connection, _GOODBYE)
         connection.quit()
     connection.close()
 

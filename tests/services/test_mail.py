@@ -129,7 +129,9 @@ def test_a_wrong_password_is_refused_and_not_shown(
     url = f"{relay.url.partition('://')[0]}://ann:wrong-sesame@127.0.0.1:{relay.port}"
     load(make_app, relay, SMTP_URL=url)
 
-    with pytest.raises(ServiceRefusedError, match="user and the password: 535") as info:
+    with pytest.raises(
+        ServiceRefusedError, match=r"the password: 535\S*( \S+)?$"
+    ) as info:
         quorum.send_mail(receivers="ann@y.test", **TEXT)
 
     assert "sesame" not in str(info.value)

@@ -1,4 +1,4 @@
-"""Mailboxes that need no server: the terminal, a folder, and the process's memory."""
+"""Mail that needs no server: to the terminal, a folder, or the process's memory."""
 
 import email.policy
 import os
@@ -17,7 +17,7 @@ from quorum.mail import MailSettings
 from quorum.messages import Envelope
 
 
-class ConsoleMailbox:
+class ConsoleMailer:
     """Prints each message to the standard output.
 
     :param settings: Not needed.
@@ -47,7 +47,7 @@ class ConsoleMailbox:
             sys.stdout.flush()
 
 
-class FolderMailbox:
+class FolderMailer:
     """Writes each message to a file of its own, which ends in ``.eml``.
 
     :param settings: Where the folder is; it is made when it is not there.
@@ -102,7 +102,7 @@ class Delivered(EmailMessage):
     envelope_to: tuple[str, ...] = ()
 
 
-class MemoryMailbox:
+class MemoryMailer:
     """Keeps each message in the process, until the app is unloaded.
 
     :param settings: Not needed.
@@ -117,8 +117,7 @@ class MemoryMailbox:
         """Do nothing: memory is always there."""
 
     def close(self) -> None:
-        """Let go of the messages."""
-        self.outbox.clear()
+        """Do nothing: the messages go with the engine."""
 
     def send(self, envelope: Envelope) -> None:
         """Keep a message.
