@@ -99,6 +99,7 @@ suppress_warnings = ["epub.unknown_project_files"]
 _PUBLIC = {
     "flask.app.Flask": "flask.Flask",
     "pika.adapters.blocking_connection.BlockingConnection": "pika.BlockingConnection",
+    "pika.spec.BasicProperties": "pika.BasicProperties",
     "pymongo.synchronous.mongo_client.MongoClient": "pymongo.mongo_client.MongoClient",
     "pymongo.synchronous.database.Database": "pymongo.database.Database",
     "redis.client.Redis": "redis.Redis",
