@@ -111,6 +111,7 @@ _PUBLIC = {
     "bson.ObjectId": "bson.objectid.ObjectId",
     "flask.app.Flask": "flask.Flask",
     "pika.adapters.blocking_connection.BlockingConnection": "pika.BlockingConnection",
+    "pika.spec.BasicProperties": "pika.BasicProperties",
     "pymongo.synchronous.mongo_client.MongoClient": "pymongo.mongo_client.MongoClient",
     "pymongo.synchronous.database.Database": "pymongo.database.Database",
     "quorum.queries.Where": "quorum.models.Where",

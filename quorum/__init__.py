@@ -10,8 +10,15 @@ if TYPE_CHECKING:
     from quorum import mongodb as mongodb
     from quorum import parsers as parsers
     from quorum import testing as testing
+    from quorum.amazon import clear_amazon_bucket as clear_amazon_bucket
+    from quorum.amazon import delete_amazon_key as delete_amazon_key
+    from quorum.amazon import exists_amazon_key as exists_amazon_key
     from quorum.amazon import get_amazon as get_amazon
+    from quorum.amazon import get_amazon_bucket as get_amazon_bucket
+    from quorum.amazon import get_amazon_key as get_amazon_key
     from quorum.amqp import get_amqp as get_amqp
+    from quorum.amqp import properties_amqp as properties_amqp
+    from quorum.amqp import publish_amqp as publish_amqp
     from quorum.config import Settings as Settings
     from quorum.config import Variable as Variable
     from quorum.config import variable as variable
@@ -60,6 +67,8 @@ if TYPE_CHECKING:
     from quorum.mongodb import get_mongo as get_mongo
     from quorum.mongodb import get_mongo_db as get_mongo_db
     from quorum.mongodb import object_id as object_id
+    from quorum.objects import AmazonBucket as AmazonBucket
+    from quorum.objects import AmazonKey as AmazonKey
     from quorum.redisdb import get_redis as get_redis
     from quorum.state import get_request_id as get_request_id
     from quorum.tasks import Task as Task
@@ -81,6 +90,8 @@ __version__ = "0.2.0"
 
 __all__ = [
     "APP",
+    "AmazonBucket",
+    "AmazonKey",
     "AppAmbiguousError",
     "Attachment",
     "ConfigError",
@@ -109,6 +120,7 @@ __all__ = [
     "Variable",
     "background",
     "call_run",
+    "clear_amazon_bucket",
     "conf",
     "conf_override",
     "conf_prefix",
@@ -118,10 +130,14 @@ __all__ = [
     "confs",
     "critical",
     "debug",
+    "delete_amazon_key",
     "drop_mongo_db",
     "dumps_mongo",
     "error",
+    "exists_amazon_key",
     "get_amazon",
+    "get_amazon_bucket",
+    "get_amazon_key",
     "get_amqp",
     "get_log",
     "get_mongo",
@@ -135,6 +151,8 @@ __all__ = [
     "object_id",
     "onrun",
     "parsers",
+    "properties_amqp",
+    "publish_amqp",
     "run",
     "run_back",
     "run_background",
@@ -151,8 +169,9 @@ _LATE = ["Id", "Model", "field", "where"]
 
 #: The module of each public name; it is imported when one of its names is used.
 _HOMES = {
-    "amazon": "get_amazon",
-    "amqp": "get_amqp",
+    "amazon": "clear_amazon_bucket delete_amazon_key exists_amazon_key get_amazon "
+    "get_amazon_bucket get_amazon_key",
+    "amqp": "get_amqp properties_amqp publish_amqp",
     "config": "Settings Variable variable",
     "errors": "AppAmbiguousError ConfigError ConflictError DocumentError "
     "DuplicateError ExecutionDisabledError LoadError MailUncertainError MessageError "
@@ -165,6 +184,7 @@ _HOMES = {
     "messages": "Attachment",
     "models": "Id Model field where",
     "mongodb": "drop_mongo_db dumps_mongo get_mongo get_mongo_db object_id",
+    "objects": "AmazonBucket AmazonKey",
     "redisdb": "get_redis",
     "state": "get_request_id",
     "tasks": "Task background run_back run_background",

@@ -1,11 +1,18 @@
-"""Amazon S3: where the app in use keeps its objects."""
+"""Amazon S3: the objects that the app in use keeps in its bucket.
+
+Buckets and keys have the method names of boto 2, which cannot be imported on Python
+3.12 and newer; what is underneath is boto3, or a folder of this machine.
+"""
 
 import typing as t
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from quorum import parsers
-from quorum.config import ServiceSettings, Variable, variable
-from quorum.service import Engine, Service
+from quorum.config import Found, ServiceSettings, Variable, variable
+from quorum.errors import Problem
+from quorum.objects import Amazon, AmazonBucket, AmazonKey
+from quorum.service import Service
 from quorum.state import get_handle
 
 if TYPE_CHECKING:
@@ -45,10 +52,10 @@ class AmazonSettings(ServiceSettings):
     )
     endpoint: Variable[parsers.URL | None] = variable(
         "AMAZON_ENDPOINT",
-        parsers.url("https", "http"),
+        parsers.url("https", "http", "file"),
         default=None,
         since="0.2.0",
-        help="URL of the server to use in place of Amazon's.",
+        help="URL of the server to use in place of Amazon's, or file: and a folder.",
     )
     timeout: Variable[float] = variable(
         "AMAZON_TIMEOUT",
@@ -64,11 +71,18 @@ class AmazonSettings(ServiceSettings):
         _ = self.location
         return self.endpoint.scheme if self.endpoint else "https"
 
+    @classmethod
+    def _settle(cls, found: dict[str, Found]) -> Iterable[Problem]:
+        """Find a key that has no other, which boto3 would look for elsewhere.
 
-class Amazon(Engine, t.Protocol):
-    """What an engine of Amazon S3 offers."""
-
-    client: "BaseClient"
+        :param found: What the sources have.
+        :yields: What is wrong.
+        """
+        pair = (cls.access_key.name, cls.secret_key.name)
+        for missing, other in (pair, pair[::-1]):
+            if found[other].value is not None and found[missing].value is None:
+                fault = f"it has no value, and {other} has one. Set both or none."
+                yield Problem(missing, "not set", fault)
 
 
 SERVICE: t.Final[Service[AmazonSettings, Amazon]] = Service(
@@ -77,6 +91,7 @@ SERVICE: t.Final[Service[AmazonSettings, Amazon]] = Service(
     {
         "https": "quorum.engines.boto3:AmazonServer",
         "http": "quorum.engines.boto3:AmazonServer",
+        "file": "quorum.engines.folder:AmazonFolder",
     },
 )
 
@@ -88,9 +103,91 @@ def get_amazon() -> "BaseClient":
     it is used. :func:`unload` closes it.
 
     :returns: The client.
+    :raises UnsupportedError: If the objects are in a folder.
+    :raises ConfigError: If boto3 does not take what the variables say.
     :raises SettingMissingError: If AMAZON_BUCKET has no value.
     :raises MissingDependencyError: If boto3 is not installed.
     :raises NotLoadedError: If no app is loaded.
     :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
     return get_handle(SERVICE).engine.client
+
+
+def get_amazon_bucket() -> AmazonBucket:
+    """Return the bucket of the app in use; the server is not asked.
+
+    :returns: The bucket.
+    :raises ConfigError: If boto3 does not take what the variables say.
+    :raises SettingMissingError: If AMAZON_BUCKET has no value.
+    :raises MissingDependencyError: If boto3 is not installed.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
+    """
+    return AmazonBucket(get_handle(SERVICE))
+
+
+def get_amazon_key(name: str) -> AmazonKey:
+    """Return the key of that name in the bucket of the app in use.
+
+    The server is not asked, and there need not be such an object.
+
+    :param name: Name of the key: up to 1024 bytes as UTF-8, no control characters.
+    :returns: The key.
+    :raises ServiceRefusedError: If there can be no such name.
+    :raises ConfigError: If boto3 does not take what the variables say.
+    :raises SettingMissingError: If AMAZON_BUCKET has no value.
+    :raises MissingDependencyError: If boto3 is not installed.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
+    """
+    return get_amazon_bucket().new_key(name)
+
+
+def exists_amazon_key(name: str) -> bool:
+    """Return whether the bucket of the app in use has an object.
+
+    :param name: Name of the key, as :func:`get_amazon_key` takes it.
+    :returns: Whether it has.
+    :raises ServiceUnavailableError: If the server cannot be reached.
+    :raises ServiceRefusedError: If the keys, the bucket or the name are not right.
+    :raises ConfigError: If boto3 does not take what the variables say.
+    :raises SettingMissingError: If AMAZON_BUCKET has no value.
+    :raises MissingDependencyError: If boto3 is not installed.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
+    """
+    return get_amazon_key(name).exists()
+
+
+def delete_amazon_key(name: str) -> None:
+    """Delete an object of the app's bucket; one that is not there is no error.
+
+    :param name: Name of the key, as :func:`get_amazon_key` takes it.
+    :raises ServiceUnavailableError: If the server cannot be reached.
+    :raises ServiceRefusedError: If the keys, the bucket or the name are not right.
+    :raises ConfigError: If boto3 does not take what the variables say.
+    :raises SettingMissingError: If AMAZON_BUCKET has no value.
+    :raises MissingDependencyError: If boto3 is not installed.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
+    """
+    get_amazon_key(name).delete()
+
+
+def clear_amazon_bucket() -> None:
+    """Delete all objects of the app's bucket, however many, and keep the bucket.
+
+    What others write meanwhile may stay.
+
+    :raises ServiceUnavailableError: If the server cannot be reached; some of the
+        objects may be gone.
+    :raises ServiceRefusedError: If the keys or the bucket are not right, or may not
+        be deleted.
+    :raises ConfigError: If boto3 does not take what the variables say.
+    :raises SettingMissingError: If AMAZON_BUCKET has no value.
+    :raises MissingDependencyError: If boto3 is not installed.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
+    """
+    engine = get_handle(SERVICE).engine
+    engine.delete(facts.name for facts in engine.scan(""))

@@ -111,8 +111,11 @@ class Handle(t.Generic[S, E]):
             raise
         except (TypeError, ValueError) as error:
             reason = str(error)
-            for secret in secret_texts(settings.location):
-                reason = reason.replace(secret, "***")
+            values = vars(settings)
+            secrets = (values.get(v.attribute) for v in settings.variables if v.secret)
+            texts = {text for value in secrets for text in secret_texts(value) if text}
+            for text in sorted(texts, key=len, reverse=True):
+                reason = reason.replace(text, "***")
             fault = f"the client library does not take it: {reason.rstrip('.')}."
         # Raised here, as the library's error may hold a password.
         name = "settings"

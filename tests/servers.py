@@ -16,6 +16,7 @@ interpreter exits.
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import typing as t
 from collections.abc import Sequence
@@ -44,7 +45,16 @@ __all__ = [
     "Server",
     "ServerError",
     "SmtpServer",
+    "SwiftServer",
 ]
+
+SWIFT_PROGRAM: t.Final = Path(__file__).with_name("servers_swift.py")
+
+
+def find_cache() -> Path:
+    """Find the folder of what tests/install_servers has built."""
+    cache = os.environ.get("QUORUM_TEST_CACHE") or "~/.cache/quorum-tests"
+    return Path(cache).expanduser()
 
 
 class RedisServer(Server):
@@ -110,16 +120,20 @@ class RabbitServer(Server):
 
     :param user: Name of the user who may do everything.
     :param password: Password of that user.
+    :param tls: Whether it speaks TLS too, on a port of its own.
     """
 
     name = "rabbitmq-server"
     start_timeout = 60.0
     stop_timeout = 30.0
 
-    def __init__(self, *, user: str = "guest", password: str = "guest") -> None:
+    def __init__(
+        self, *, user: str = "guest", password: str = "guest", tls: bool = False
+    ) -> None:
         super().__init__()
         self.user = user
         self.password = password
+        self.tls_port = find_port() if tls else 0
         self._mapper: Process | None = None
         self._mapper_port = find_port()
         self._node_port = find_port()
@@ -134,6 +148,50 @@ class RabbitServer(Server):
     def url(self) -> str:
         credentials = join_credentials(self.user, self.password)
         return f"amqp://{credentials}{self.host}:{self.port}/%2F"
+
+    @property
+    def tls_url(self) -> str:
+        """Where a client finds it over TLS; its certificate is for localhost."""
+        credentials = join_credentials(self.user, self.password)
+        return f"amqps://{credentials}localhost:{self.tls_port}/%2F"
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate of who signed the server's, with TLS."""
+        return self.folder / "ca.pem"
+
+    def control(self, *arguments: str) -> str:
+        """Run rabbitmqctl on the server, and return what it prints.
+
+        :param arguments: The command and what it takes.
+        """
+        program = self._find_program()
+        assert program is not None
+        return subprocess.run(
+            [program.with_name("rabbitmqctl"), "--quiet", *arguments],
+            env=self._get_environment(),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    def _write_certificate(self) -> str:
+        """Write the certificate, and return the settings that name it."""
+        if not self.tls_port:
+            return ""
+        import trustme  # the server itself works without
+
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.ca_file)
+        certificate = authority.issue_cert("localhost").private_key_and_cert_chain_pem
+        certificate.write_to_path(self.folder / "server.pem")
+        return (
+            f"listeners.ssl.default = {self.tls_port}\n"
+            f"ssl_options.cacertfile = {self.ca_file}\n"
+            f"ssl_options.certfile = {self.folder}/server.pem\n"
+            f"ssl_options.keyfile = {self.folder}/server.pem\n"
+        )
 
     @staticmethod
     def _find_program() -> Path | None:
@@ -184,6 +242,7 @@ class RabbitServer(Server):
             "log.console = true\n"
             "log.console.level = warning\n"
             "log.file = false\n"
+            f"{self._write_certificate()}"
         )
         # RabbitMQ would start Erlang's port mapper by itself and leave it behind.
         if self._mapper is None or self._mapper.poll() is not None:
@@ -224,6 +283,43 @@ class S3Server(Server):
     def _get_command(self) -> Sequence[str | Path]:
         program = [sys.executable, "-P", "-m", "moto.server"]
         return [*program, "-H", self.host, "-p", str(self.port)]
+
+
+class SwiftServer(Server):
+    """OpenStack Swift with its S3 interface, which checks signatures.
+
+    Its files need extended attributes, which the file system of /tmp mostly has.
+    """
+
+    name = "swift"
+
+    access_key = "test:tester"
+    secret_key = "testing"
+    region = "us-east-1"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._store_ports = [find_port() for _ in range(3)]
+
+    @staticmethod
+    def missing() -> str | None:
+        if SwiftServer._find_python().exists():
+            return None
+        return "swift is not installed: run tests/install_servers"
+
+    @staticmethod
+    def _find_python() -> Path:
+        return find_cache() / "swift" / "bin" / "python"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def _get_command(self) -> Sequence[str | Path]:
+        program = [str(self._find_python()), "-W", "ignore", "-P", str(SWIFT_PROGRAM)]
+        login = [self.access_key, self.secret_key]
+        ports = map(str, [self.port, *self._store_ports])
+        return [*program, str(self.folder), self.host, *login, *ports]
 
 
 class MongoServer(Server):
@@ -272,8 +368,7 @@ class MongoServer(Server):
 
     @staticmethod
     def _find_program() -> str | None:
-        cache = os.environ.get("QUORUM_TEST_CACHE") or "~/.cache/quorum-tests"
-        built = Path(cache).expanduser() / "bin" / "ferretdb"
+        built = find_cache() / "bin" / "ferretdb"
         return (
             shutil.which("mongod")
             or shutil.which("ferretdb")

@@ -308,12 +308,12 @@ def test_the_example_uncommented_loads_to_the_defaults_of_the_user(
 
 
 def test_the_example_shows_no_values(make_app: MakeApp) -> None:
-    app = make_app(SMTP_PASSWORD="hunter22", SMTP_USER="shop@example.org")
+    app = make_app(SMTP_PASSWORD="hunter22", SMTP_USER="ann@example.org")
 
     example = output(app, "config", "--example")
 
     assert "hunter22" not in example
-    assert "shop@example.org" not in example
+    assert "ann@example.org" not in example
 
 
 # flask quorum check.

@@ -12,6 +12,7 @@ import urllib.request
 
 import pytest
 
+from tests.examples_photos import check_photos
 from tests.processes import PATIENCE, clean_environment, free_port, get, running
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
@@ -100,6 +101,33 @@ def test_the_commands_of_the_tutorial_work() -> None:
 
         assert done.returncode == 0, done.stderr
         assert shown in done.stdout
+
+
+def test_photos_are_kept_in_a_folder(tmp_path: pathlib.Path) -> None:
+    check_photos(tmp_path, clean_environment())
+
+    assert (tmp_path / "objects" / "shop").is_dir()
+
+
+def test_parcels_are_not_accepted_without_a_broker(tmp_path: pathlib.Path) -> None:
+    url = f"amqp://127.0.0.1:{free_port()}"
+    environment = clean_environment(CLOUDAMQP_URL=url, PYTHONPATH=str(EXAMPLES))
+    program = (
+        "import dispatch\n"
+        "answer = dispatch.app.test_client().post('/parcels', json={'photo': 1})\n"
+        "print(answer.status_code)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout == "503\n", done.stderr
 
 
 def test_the_shop_confirms_orders(tmp_path: pathlib.Path) -> None:

@@ -245,3 +245,31 @@ def test_settings_of_a_handle_show_no_secret(
 
     assert isinstance(handle, Handle)
     assert "sesame" not in repr(handle) + repr(handle.settings) + repr(echo)
+
+
+class TellingEngine(EchoEngine):
+    """An engine whose library tells all that it was given."""
+
+    def __init__(self, settings: t.Any) -> None:
+        raise ValueError(f"{settings.location} {settings.password} {settings.pin}")
+
+
+def test_no_secret_of_the_settings_is_in_the_message_of_a_client(
+    make_app: MakeApp,
+) -> None:
+    class Telling(ServiceSettings):
+        location: Variable[t.Any] = variable("TELL_URL", url("echo"), secret=True)
+        password: Variable[str] = variable("TELL_PASSWORD", str, secret=True)
+        pin: Variable[int] = variable("TELL_PIN", int, default=1234, secret=True)
+        timeout: Variable[float] = variable("TELL_TIMEOUT", float, default=10.0)
+
+    make_app(TELL_URL="echo://ann:sesame@host", TELL_PASSWORD="open sesame, open")
+    service: Service[t.Any, TellingEngine] = Service(
+        "telling", Telling, {"echo": f"{__name__}:TellingEngine"}
+    )
+
+    with pytest.raises(quorum.ConfigError) as caught:
+        _ = get_handle(service).engine
+
+    assert "does not take it: *** *** ***." in str(caught.value)
+    assert caught.value.__cause__ is None

@@ -71,12 +71,21 @@ Benchmark: t.TypeAlias = Callable[[Effort], Iterator[Row]]
 
 BENCHMARKS: t.Final[dict[str, Benchmark]] = {}
 
+#: The names of those that start a server of their own.
+SERVED: t.Final[set[str]] = set()
 
-def benchmark(name: str) -> Callable[[Benchmark], Benchmark]:
-    """Register the decorated function as the benchmark of that name."""
+
+def benchmark(name: str, *, served: bool = False) -> Callable[[Benchmark], Benchmark]:
+    """Register the decorated function as the benchmark of that name.
+
+    :param name: The name.
+    :param served: Whether it needs a server that an extra does not bring.
+    :returns: The decorator.
+    """
 
     def register(function: Benchmark) -> Benchmark:
         BENCHMARKS[name] = function
+        SERVED.update({name} if served else ())
         return function
 
     return register

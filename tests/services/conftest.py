@@ -19,6 +19,7 @@ from tests.servers import (
     S3Server,
     Server,
     SmtpServer,
+    SwiftServer,
 )
 
 S = t.TypeVar("S", bound=Server)
@@ -61,6 +62,12 @@ def postfix_server() -> Iterator[PostfixServer]:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     yield from run(S3Server)
+
+
+@pytest.fixture(scope="session")
+def swift_server() -> Iterator[SwiftServer]:
+    """A server of objects that checks signatures."""
+    yield from run(SwiftServer)
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ from tests.servers import (
     Server,
     ServerError,
     SmtpServer,
+    SwiftServer,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +67,7 @@ def open_smtp(server: SmtpServer | PostfixServer) -> smtplib.SMTP:
 
 
 @contextlib.contextmanager
-def open_s3(server: S3Server) -> Iterator[t.Any]:
+def open_s3(server: S3Server | SwiftServer) -> Iterator[t.Any]:
     client = boto3.client(
         "s3",
         endpoint_url=server.url,
@@ -126,15 +127,20 @@ def read_smtp(server: SmtpServer | PostfixServer) -> list[str]:
     return [mail.message.get_content().strip() for mail in server.received]
 
 
-def write_s3(server: S3Server, text: str) -> None:
-    with open_s3(server) as client:
+def make_bucket(client: t.Any) -> None:
+    with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
         client.create_bucket(Bucket="letters")
+
+
+def write_s3(server: S3Server | SwiftServer, text: str) -> None:
+    with open_s3(server) as client:
+        make_bucket(client)
         client.put_object(Bucket="letters", Key=text, Body=text.encode())
 
 
-def read_s3(server: S3Server) -> list[str]:
+def read_s3(server: S3Server | SwiftServer) -> list[str]:
     with open_s3(server) as client:
-        client.create_bucket(Bucket="letters")
+        make_bucket(client)
         listing = client.list_objects_v2(Bucket="letters").get("Contents", [])
         found = [client.get_object(Bucket="letters", Key=e["Key"]) for e in listing]
         return [each["Body"].read().decode() for each in found]
@@ -180,6 +186,7 @@ SUBJECTS = {
     ),
     "postfix": Subject(PostfixServer, PostfixServer, write_smtp, read_smtp),
     "s3": Subject(S3Server, S3Server, write_s3, read_s3),
+    "swift": Subject(SwiftServer, SwiftServer, write_s3, read_s3),
     "mongo": Subject(
         MongoServer,
         lambda: MongoServer(user="ann", password="p@ss w:rd/"),
@@ -594,6 +601,7 @@ def test_absent_servers_say_how_to_get_them(
         "aiosmtpd is not installed: pip install 'quorum-flask[test]'",
         "postfix is not installed: apt-get install postfix",
         "moto is not installed: pip install 'quorum-flask[test]'",
+        "swift is not installed: run tests/install_servers",
         "neither mongod nor ferretdb is installed: run tests/install_servers",
     ]
     with pytest.raises(ServerError, match=r"apt-get install redis-server\.$"):
