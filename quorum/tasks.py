@@ -1,8 +1,11 @@
 """Background work: tasks that run outside of the request that submits them."""
 
 import datetime
+import logging
 import math
 import random
+import re
+import threading
 import types
 import typing as t
 import urllib.parse
@@ -19,13 +22,15 @@ from quorum.state import State, get_state
 #: run_background() has a parameter of this name.
 _is_callable = callable
 
+LOGGER: t.Final = logging.getLogger("quorum.tasks")
+
 T = t.TypeVar("T")
 F = t.TypeVar("F", bound=Callable[[], object])
 
 #: When a task is to start: seconds since the epoch, or a time with a time zone.
 Moment: t.TypeAlias = float | datetime.datetime
 
-_URL = parsers.url("thread")
+_URL = parsers.url("thread", "redis", "rediss", "amqp", "amqps")
 _WORKERS = 4
 _LONGEST_BACKOFF = 3600.0
 
@@ -37,6 +42,28 @@ def queue_url(value: object) -> parsers.URL:
     if found.scheme == "thread" and _count_workers(found) < 1:
         raise ValueError
     return found
+
+
+@parsers.parser("string", "names of modules, with commas between them")
+def module_names(value: object) -> tuple[str, ...]:
+    """Parse a list of modules."""
+    names = tuple(name.strip() for name in parsers.text(value).split(","))
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        raise ValueError
+    return names
+
+
+@parsers.parser("string", "ASCII letters, digits and . _ -, a letter or _ first")
+def queue_name(value: object) -> str:
+    """Parse the name of a queue."""
+    name = parsers.text(value).strip()
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9._-]{0,99}", name) or name[-3:] in _KEPT:
+        raise ValueError
+    return name
+
+
+#: Ends of the names of the queues that dramatiq makes beside each.
+_KEPT: t.Final = (".DQ", ".XQ")
 
 
 @parsers.parser("integer", "a whole number above 0")
@@ -57,6 +84,35 @@ class QueueSettings(ServiceSettings):
         secret=True,
         since="0.2.0",
         help="URL of the queue that background tasks go through.",
+    )
+    name: Variable[str | None] = variable(
+        "QUEUE_NAME",
+        queue_name,
+        default=None,
+        since="0.2.0",
+        help="Name of the queue on its server.",
+    )
+    modules: Variable[tuple[str, ...] | None] = variable(
+        "QUEUE_MODULES",
+        module_names,
+        default=None,
+        since="0.2.0",
+        help="Modules beside the app's own whose functions a worker may run.",
+    )
+    starts: Variable[int] = variable(
+        "QUEUE_STARTS",
+        _count,
+        default=5,
+        since="0.2.0",
+        help="How often a task may start without coming to an end.",
+    )
+    store: Variable[parsers.URL | None] = variable(
+        "QUEUE_STATE_URL",
+        parsers.url("redis", "rediss", "unix"),
+        default=None,
+        secret=True,
+        since="0.2.0",
+        help="URL of the Redis server that counts starts and locks periodic work.",
     )
     timeout: Variable[float] = variable(
         "QUEUE_TIMEOUT",
@@ -93,14 +149,31 @@ class QueueSettings(ServiceSettings):
         """How many threads of this process run tasks."""
         return _count_workers(self.location)
 
-    def retry_after(self, tries: int) -> float:
-        """Return the seconds to wait before the next try.
+    def of_store(self) -> "QueueSettings":
+        """Return the settings of the server that counts starts."""
+        return QueueSettings({"QUEUE_URL": self.store, "QUEUE_TIMEOUT": self.timeout})
 
-        :param tries: How often the task has been tried.
-        :returns: A random time, up to the backoff doubled for each try but the first.
+    def retry_after(
+        self, error: BaseException, name: str, tries: int, retries: int
+    ) -> float | None:
+        """Log what a task raised, and return when to try it again.
+
+        :param error: What it raised.
+        :param name: What the log calls it.
+        :param tries: How often it has been tried.
+        :param retries: How often to try again.
+        :returns: Seconds to wait, at random up to the backoff that doubles with each
+            try; None to give up.
         """
+        may = isinstance(error, Exception) and getattr(error, "retryable", True)
+        if tries > retries or not may:
+            LOGGER.error("The task '%s' failed.", name, exc_info=error)
+            return None
         longest = min(self.backoff * 2.0 ** min(tries - 1, 32), _LONGEST_BACKOFF)
-        return longest * random.uniform(0.5, 1)  # noqa: S311
+        wait = longest * random.uniform(0.5, 1)  # noqa: S311
+        text = "The task '%s' failed, and is tried again in %.1f seconds (%d of %d)."
+        LOGGER.warning(text, name, wait, tries, retries, exc_info=error)
+        return wait
 
 
 class Order(t.NamedTuple, t.Generic[T]):
@@ -195,8 +268,58 @@ class Queue(Engine, t.Protocol):
         ...
 
 
+class Letter(t.NamedTuple):
+    """A dead letter: a task that was given up, or a message that is none."""
+
+    id: str
+    name: str
+    #: When it was given up, in seconds since the epoch; 0 when that is not known.
+    moment: float
+    #: The last line of the reason.
+    reason: str
+    #: What the message says, the whole reason included.
+    job: dict[str, t.Any]
+
+
+class Broker(Queue, t.Protocol):
+    """What an engine offers whose tasks are run by workers."""
+
+    def work(self, state: State, threads: int, stop: threading.Event) -> None:
+        """Run tasks until told to stop."""
+        ...
+
+    def list_letters(self, state: State) -> list[Letter]:
+        """Return the dead letters."""
+        ...
+
+    def put_back(self, state: State, letter: Letter) -> None:
+        """Submit a dead letter's task once more."""
+        ...
+
+
+def get_broker(state: State) -> Broker:
+    """Return the engine of an app whose tasks are run by workers.
+
+    :param state: The state of the app.
+    :returns: The engine.
+    :raises UnsupportedError: If tasks run in threads.
+    """
+    handle = state.handle(SERVICE)
+    if handle.settings.scheme == "thread":
+        what = "What belongs to a queue, with QUEUE_URL=thread:,"
+        raise UnsupportedError(what, "Set it to redis://… or amqp://….")
+    return t.cast(Broker, handle.engine)
+
+
+_DRAMATIQ: t.Final = "quorum.engines.dramatiq:DramatiqQueue"
+
 SERVICE: t.Final[Service[QueueSettings, Queue]] = Service(
-    "queue", QueueSettings, {"thread": "quorum.engines.threads:ThreadQueue"}
+    "queue",
+    QueueSettings,
+    {
+        "thread": "quorum.engines.threads:ThreadQueue",
+        **dict.fromkeys(("redis", "rediss", "amqp", "amqps"), _DRAMATIQ),
+    },
 )
 
 

@@ -553,9 +553,11 @@ def test_retries_wait_longer_each_time_with_jitter() -> None:
     settings = QueueSettings({"QUEUE_BACKOFF": 2.0})
 
     for tries, longest in ((1, 2), (2, 4), (3, 8), (60, 3600)):
-        waits = {settings.retry_after(tries) for _ in range(50)}
+        waits = [settings.retry_after(OSError(), "pay", tries, 99) for _ in range(50)]
+        known = [wait for wait in waits if wait is not None]
 
-        assert longest / 2 <= min(waits) < max(waits) <= longest
+        assert longest / 2 <= min(known) < max(known) <= longest
+    assert settings.retry_after(OSError(), "pay", 100, 99) is None
 
 
 def test_the_default_queue_is_no_secret_that_a_log_would_mask(open: Open) -> None:

@@ -8,8 +8,14 @@ import pika
 import pika.exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
-from quorum.amqp import AMQPSettings
-from quorum.errors import ServiceRefusedError, ServiceUnavailableError
+from quorum.config import ServiceSettings
+from quorum.errors import (
+    ServiceError,
+    ServiceRefusedError,
+    ServiceUnavailableError,
+)
+
+BROKEN: t.Final = (pika.exceptions.AMQPError, AMQPConnectorException)
 
 _REFUSED = (
     pika.exceptions.ProbableAuthenticationError,
@@ -25,12 +31,12 @@ class AMQPBroker:
     :param settings: Where the broker is.
     """
 
-    def __init__(self, settings: AMQPSettings) -> None:
-        self._parameters = pika.URLParameters(settings.location)
-        self._parameters.socket_timeout = settings.timeout
-        self._parameters.stack_timeout = settings.timeout
-        self._parameters.blocked_connection_timeout = settings.timeout
-        self._host, self._port = self._parameters.host, self._parameters.port
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.parameters = pika.URLParameters(settings.location)
+        self.parameters.socket_timeout = settings.timeout
+        self.parameters.stack_timeout = settings.timeout
+        self.parameters.blocked_connection_timeout = settings.timeout
+        self._host, self._port = self.parameters.host, self.parameters.port
         self.address: str = f"{self._host}:{self._port}"
         self._own = threading.local()
         self._lock = threading.Lock()
@@ -68,17 +74,25 @@ class AMQPBroker:
                 connection.close()
 
     def _connect(self) -> pika.BlockingConnection:
-        place = ("amqp", self._host, self._port)
         try:
-            return pika.BlockingConnection(self._parameters)
-        except _REFUSED as error:
+            return pika.BlockingConnection(self.parameters)
+        except (*BROKEN, OSError) as error:
+            raise self.explain(error) from error
+
+    def explain(self, error: BaseException) -> ServiceError:
+        """Return the error of ours for one of pika's.
+
+        :param error: What pika raised.
+        :returns: The error to raise.
+        """
+        place = ("amqp", self._host, self._port)
+        # 320 is a broker that is being stopped.
+        if isinstance(error, _REFUSED) and getattr(error, "reply_code", 0) != 320:
             reason = f"the broker refused: {_reason(error)}"
-            raise ServiceRefusedError(*place, reason) from error
-        except AMQPConnectorException as error:
-            reason = "the broker does not answer"
-            raise ServiceUnavailableError(*place, reason) from error
-        except (pika.exceptions.AMQPError, OSError) as error:
-            raise ServiceUnavailableError(*place, _reason(error)) from error
+            return ServiceRefusedError(*place, reason)
+        if isinstance(error, AMQPConnectorException):
+            return ServiceUnavailableError(*place, "the broker does not answer")
+        return ServiceUnavailableError(*place, _reason(error))
 
 
 def _reason(error: BaseException) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import contextvars
 import heapq
 import itertools
-import logging
 import math
 import os
 import queue
@@ -23,11 +22,9 @@ from quorum.errors import (
     TaskNotRunError,
 )
 from quorum.state import State, carried_id, get_request_id
-from quorum.tasks import Order, QueueSettings, Task
+from quorum.tasks import LOGGER, Order, QueueSettings, Task
 
 T = t.TypeVar("T")
-
-LOGGER: t.Final = logging.getLogger("quorum.tasks")
 
 _ENDED: t.Final = frozenset({"done", "failed", "cancelled", "dropped"})
 
@@ -369,7 +366,10 @@ class ThreadQueue:
                     task.value = task.order.call()
                 except BaseException as error:
                     task.error = error
-                    again = self._after_error(task, error)
+                    wait = self.settings.retry_after(
+                        error, task.name, task.tries, task.order.retries
+                    )
+                    again = None if wait is None else time.monotonic() + wait
                     raise  # for the functions that tear the context down
                 finally:
                     if again is None:
@@ -380,19 +380,6 @@ class ThreadQueue:
         if task.every is not None:
             return max(task.due + task.every, time.monotonic())
         return again
-
-    def _after_error(self, task: ThreadTask, error: BaseException) -> float | None:
-        """Log what a task raised; return when to try it again, None for never."""
-        may = isinstance(error, Exception) and getattr(error, "retryable", True)
-        if task.tries > task.order.retries or not may:
-            LOGGER.error("The task '%s' failed.", task.name, exc_info=error)
-            return None
-        wait = self.settings.retry_after(task.tries)
-        text = "The task '%s' failed, and is tried again in %.1f seconds (%d of %d)."
-        LOGGER.warning(
-            text, task.name, wait, task.tries, task.order.retries, exc_info=error
-        )
-        return time.monotonic() + wait
 
 
 def _call_back(task: ThreadTask) -> None:
