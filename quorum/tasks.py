@@ -360,7 +360,7 @@ def run_background(
     :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
     state = get_state()
-    moment, fault = _read_moment(target_time)
+    moment, fault = (None, "") if target_time is None else _read_moment(target_time)
     if not _is_callable(callable):
         fault = "It is not callable"
     elif isinstance(args, str | bytes):
@@ -444,10 +444,8 @@ def start_repeated(state: State) -> None:
         state.handle(SERVICE).engine.repeat(state)
 
 
-def _read_moment(moment: Moment | None) -> tuple[float | None, str]:
+def _read_moment(moment: Moment) -> tuple[float | None, str]:
     """Return a moment as seconds since the epoch, and what is wrong with it."""
-    if moment is None:
-        return None, ""
     if isinstance(moment, datetime.datetime):
         if moment.tzinfo is None:
             return None, "Its target_time has no time zone"
