@@ -44,7 +44,7 @@ def queue_url(value: object) -> parsers.URL:
     return found
 
 
-@parsers.parser("string", "names of modules, with commas between them")
+@parsers.parser("list", "names of modules, with commas between them")
 def module_names(value: object) -> tuple[str, ...]:
     """Parse a list of modules."""
     names = tuple(name.strip() for name in parsers.text(value).split(","))

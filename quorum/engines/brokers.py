@@ -1,5 +1,6 @@
 """The brokers of dramatiq: how they are set, and where each keeps its dead letters."""
 
+import hashlib
 import json
 import threading
 import time
@@ -150,9 +151,7 @@ class OverRedis:
         bodies: t.Any = self._server.client.hgetall(
             f"{_NAMESPACE}:{xq_name(queue)}.msgs"
         )
-        return {
-            key.decode(): dramatiq.Message.decode(body) for key, body in bodies.items()
-        }
+        return {key.decode(): _decode(queue, body) for key, body in bodies.items()}
 
     def _mark(self, queue: str, key: bytes) -> None:
         messages = f"{_NAMESPACE}:{queue}.msgs"
@@ -285,7 +284,7 @@ class OverRabbit:
                 method, _, body = channel.basic_get(xq_name(queue))
                 if method is None or body is None:
                     return
-                yield channel, method.delivery_tag, dramatiq.Message.decode(body)
+                yield channel, method.delivery_tag, _decode(queue, body)
         finally:
             channel.close()
 
@@ -307,3 +306,12 @@ def _unwrap(error: BaseException) -> BaseException:
     """Return the client's error that dramatiq's own holds."""
     inner = error.args[0] if error.args else None
     return inner if isinstance(inner, BaseException) else error
+
+
+def _decode(queue: str, body: bytes) -> Message:
+    """Return the message of a body; what is none is shown as far as it can be."""
+    try:
+        return dramatiq.Message.decode(body)
+    except dramatiq.errors.DecodeError:
+        id = hashlib.sha256(body).hexdigest()[:32]
+        return make_message(queue, id, {"reason": f"It is no message: {body[:200]!r}"})

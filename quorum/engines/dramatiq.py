@@ -365,9 +365,10 @@ def _try(act: t.Callable[[], object]) -> None:
 def _read_letter(message: Message) -> Letter:
     """Return what a message among the dead letters says."""
     job = message.kwargs
-    reason = (
-        job.get("reason") or "The message is not one of quorum's, or nobody took it."
-    )
-    name = job.get("name") or job.get("path") or message.actor_name
+    unknown = "The message is not one of quorum's, or no worker took it."
+    reason = str(job.get("reason") or unknown)
+    name = str(job.get("name") or job.get("path") or message.actor_name)
+    failed = job.get("failed")
+    moment = float(failed) if isinstance(failed, int | float) else 0.0
     last = reason.strip().rpartition("\n")[2]
-    return Letter(message.message_id, name, job.get("failed", 0.0), last, job)
+    return Letter(message.message_id, name, moment, last, job)
