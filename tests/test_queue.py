@@ -23,7 +23,9 @@ from quorum.engines.dramatiq import DramatiqQueue
 from quorum.errors import ServiceError, ServiceUnavailableError
 from quorum.state import get_state
 from quorum.tasks import REPEATED, Letter, QueueSettings, get_broker
+from quorum.testing import outbox
 from tests.conftest import MakeApp
+from tests.processes import PATIENCE
 from tests.tasks_contract import (
     GONE,
     Open,
@@ -323,3 +325,20 @@ def test_threads_have_neither_dead_letters_nor_workers(
 
     assert result.exit_code == 1
     assert "QUEUE_URL=thread:" in result.output
+
+
+def test_a_mail_travels_through_a_queue(open: Open) -> None:
+    app = open(SMTP_URL="memory:", SMTP_SENDER="shop@example.org")
+
+    quorum.send_mail_a(subject="Hello", receivers=["ann@example.org"], data="Hi, Änn.")
+
+    end = time.monotonic() + PATIENCE
+    while not outbox(app):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    (message,) = outbox(app)
+    assert message["Subject"] == "Hello"
+    body = message.get_body(("plain",))
+    assert body is not None
+    assert body.get_content() == "Hi, Änn.\n"
+    assert message["To"] == "ann@example.org"

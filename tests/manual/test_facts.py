@@ -311,6 +311,7 @@ def test_options_of_commands_in_the_text_are_options_that_there_are() -> None:
         for command in group.commands.values()
         for parameter in command.params
         for option in parameter.opts
+        if option.startswith("-")
     }
     told = set(re.findall(r"``(--[\w-]+)``", _told("commands.rst")))
 
