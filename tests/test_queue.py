@@ -21,8 +21,9 @@ from quorum.engines import dramatiq as engine
 from quorum.engines.brokers import Message, make_message
 from quorum.engines.dramatiq import DramatiqQueue
 from quorum.errors import ServiceError, ServiceUnavailableError
+from quorum.queues import QueueSettings
 from quorum.state import get_state
-from quorum.tasks import REPEATED, Letter, QueueSettings, get_broker
+from quorum.tasks import REPEATED, Letter, get_broker
 from quorum.testing import outbox
 from tests.conftest import MakeApp
 from tests.processes import PATIENCE

@@ -13,8 +13,9 @@ import pytest
 import quorum
 from quorum.config import VARIABLES
 from quorum.engines import threads
+from quorum.queues import QueueSettings
 from quorum.state import get_handle, get_state
-from quorum.tasks import SERVICE, Order, QueueSettings
+from quorum.tasks import SERVICE, Order
 from tests.conftest import MakeApp
 from tests.processes import PATIENCE, clean_environment, running
 from tests.tasks_contract import Contract, Open, note, rest, took

@@ -20,7 +20,7 @@ from dramatiq.middleware import Middleware
 from quorum.engines import pika as rabbit
 from quorum.engines.redis import RedisServer
 from quorum.errors import ServiceError
-from quorum.tasks import QueueSettings
+from quorum.queues import QueueSettings
 
 #: What fails when a broker does.
 BROKEN: t.Final = (

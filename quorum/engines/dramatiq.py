@@ -21,8 +21,9 @@ from quorum import calls
 from quorum.engines.brokers import ACTOR, BROKEN, Message, connect, make_message
 from quorum.errors import QuorumError, TaskError, UnsupportedError
 from quorum.logs import Redactor
+from quorum.queues import LOGGER, QueueSettings
 from quorum.state import State, carried_id, get_request_id
-from quorum.tasks import LOGGER, Letter, Order, QueueSettings, Task
+from quorum.tasks import Letter, Order, Task
 
 T = t.TypeVar("T")
 

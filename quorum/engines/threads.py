@@ -19,8 +19,9 @@ from quorum.errors import (
     ServiceUnavailableError,
     TaskNotRunError,
 )
+from quorum.queues import LOGGER, QueueSettings
 from quorum.state import State, carried_id, get_request_id
-from quorum.tasks import LOGGER, Order, QueueSettings, Task
+from quorum.tasks import Order, Task
 
 T = t.TypeVar("T")
 

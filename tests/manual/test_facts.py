@@ -20,7 +20,7 @@ from sybil import Sybil
 from sybil.parsers.rest import PythonCodeBlockParser
 
 import quorum
-from quorum import errors, parsers, processes, tasks
+from quorum import errors, parsers, processes, queues
 from quorum import state as states
 from quorum.cli import group
 from quorum.config import SHARED_NAMES, SPELLINGS, VARIABLES
@@ -29,9 +29,9 @@ from quorum.extras import EXTRAS
 from quorum.loading import _SERVERS, SERVICES
 from quorum.logs import JSONFormatter, Redactor, TextFormatter
 from quorum.manual import Directive, Page
+from quorum.queues import QueueSettings
 from quorum.sources import Sources
 from quorum.sphinxext import Confval
-from quorum.tasks import QueueSettings
 from tests.processes import clean_environment
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -426,7 +426,7 @@ def test_the_numbers_of_background_work_are_those_of_the_code() -> None:
     assert "deleted after seven days" in text
     assert QueueSettings({"QUEUE_URL": parsers.URL("thread:")}).workers == 4
     assert "run in four threads" in _told("howto/background.rst")
-    assert tasks._LONGEST_BACKOFF == 3600
+    assert queues._LONGEST_BACKOFF == 3600
     assert "None is longer than an hour" in _told("configuration.rst")
     assert processes._PAUSE == 1
     assert "is replaced after a second" in _told("commands.rst")
