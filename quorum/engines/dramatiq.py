@@ -255,7 +255,7 @@ class DramatiqQueue:
             # In a context of its own, so that none finds what another has set.
             contextvars.Context().run(self._run, state, message, job, name)
         finally:
-            del self._running[message.message_id]
+            self._running.pop(message.message_id, None)  # it may be here twice
 
     def _run(
         self, state: State, message: Message, job: dict[str, t.Any], name: str
