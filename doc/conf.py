@@ -70,7 +70,7 @@ quorum_variables = [
     "quorum.redisdb",
     "quorum.amqp",
     "quorum.amazon",
-    "quorum.tasks",
+    "quorum.queues",
 ]
 quorum_api = [
     "quorum",

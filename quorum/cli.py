@@ -1,20 +1,24 @@
 """The ``flask quorum`` commands."""
 
+import datetime
 import json
+import os
 import re
+import threading
 import time
 import typing as t
 
 import click
 from flask.cli import NoAppException, ScriptInfo
 
-from quorum import mail
+from quorum import mail, tasks
 from quorum.config import VARIABLES, Settings, Variable
-from quorum.errors import QuorumError
+from quorum.errors import QuorumError, UnsupportedError
 from quorum.extras import require
-from quorum.loading import SERVICES, AppSettings
+from quorum.loading import SERVICES, AppSettings, unload
 from quorum.logs import LogSettings
 from quorum.parsers import mask_url
+from quorum.processes import supervise
 from quorum.service import Handle
 from quorum.state import State, get_state
 
@@ -153,6 +157,69 @@ def _setup(model: t.Any) -> dict[str, t.Any]:
         return {**row, "status": "ok", "indexes": model.setup(), "error": None}
     except QuorumError as error:
         return {**row, "status": "failed", "indexes": [], "error": str(error)}
+
+
+@group.command("worker", cls=Command)
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="How many processes run tasks.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="How many threads each of them has.",
+)
+def run_worker(processes: int, threads: int) -> None:
+    """Run the tasks of the app's queue, until SIGTERM."""
+    state = get_state()
+    tasks.get_broker(state)  # tells at once what is missing
+
+    def serve(stop: threading.Event) -> None:
+        tasks.get_broker(state).work(state, threads, stop)
+        unload(app=state.app)
+
+    if not hasattr(os, "fork"):
+        raise UnsupportedError("flask quorum worker on this system", "It needs fork().")
+    text = f"Running the tasks of '{state.name}': {processes} x {threads} threads."
+    click.echo(text, err=True)
+    supervise(processes, serve)
+
+
+@group.command("jobs", cls=Command)
+@click.argument("job", required=False)
+@click.option("--retry", is_flag=True, help="Put the task JOB back into the queue.")
+@click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
+def list_jobs(job: str | None, retry: bool, as_json: bool) -> None:
+    """List the tasks that were given up, or show the one called JOB."""
+    state = get_state()
+    broker = tasks.get_broker(state)
+    letters = [item for item in broker.list_letters(state) if job in (None, item.id)]
+    if job is not None and not letters:
+        raise click.ClickException(f"There is no dead letter '{job}'.")
+    if retry:
+        if job is None:
+            raise click.UsageError("--retry needs the JOB to put back.")
+        broker.put_back(state, letters[0])
+        click.echo(f"The task '{letters[0].name}' is in the queue again.")
+    elif as_json:
+        click.echo(json.dumps([item._asdict() for item in letters], indent=2))
+    elif job is not None:
+        click.echo(f"task    {letters[0].name}\ngiven up  {_when(letters[0])}")
+        for name, value in letters[0].job.items():
+            click.echo(f"{name:8}  {value}")
+    else:
+        for item in letters:
+            click.echo(f"{item.id}  {_when(item)}  {item.name}: {item.reason}")
+
+
+def _when(letter: tasks.Letter) -> str:
+    moment = datetime.datetime.fromtimestamp(letter.moment, datetime.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}" if letter.moment else "-"
 
 
 def _describe(state: State, variable: Variable[t.Any]) -> dict[str, t.Any]:

@@ -15,6 +15,7 @@ import flask
 # Each of these declares variables, which load() has to know.
 from quorum import amazon, amqp, mail, mongodb, parsers, redisdb, tasks
 from quorum import state as states
+from quorum.calls import find_module
 from quorum.config import Settings, Variable, variable
 from quorum.errors import (
     ConfigError,
@@ -130,9 +131,9 @@ def load(
     if redis_session:
         what = "load(redis_session=True)"
         raise UnsupportedError(what, "Sessions in Redis are planned, see the manual.")
+    caller = sys._getframe(1).f_globals.get("__name__") or "__main__"
     if app is None:
-        caller = sys._getframe(1).f_globals.get("__name__")
-        app = flask.Flask(name or caller or "__main__")
+        app = flask.Flask(name or caller)
     for keyword, value in (("NAME", name), ("SECRET_KEY", secret_key)):
         if value is not None and kwargs.setdefault(keyword, value) != value:
             fault = f"{keyword.lower()}= and {keyword}= have different values."
@@ -141,6 +142,8 @@ def load(
         _check_loadable(app)
         state = State(app, Sources(app, kwargs))
         state.execution = execution
+        for module in (app.import_name, caller):
+            state.packages.add(find_module(module).partition(".")[0])
         state.mongo_database = mongo_database
         state.models = models
         state.run_functions.extend(RUN_FUNCTIONS)

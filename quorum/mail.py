@@ -353,7 +353,7 @@ def _deliver_later(envelope: "Envelope", identifier: str) -> tasks.Task[None]:
     # A queue takes JSON; Latin-1 gives each byte a character.
     return tasks.run_background(
         _deliver,
-        (sender, receivers, content.decode("latin-1"), international, identifier),
+        (sender, list(receivers), content.decode("latin-1"), international, identifier),
         description=f"mail {identifier}",
         retries=_RETRIES,
     )

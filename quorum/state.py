@@ -49,6 +49,8 @@ class State:
         self.secrets: set[str] = set()
         self.stack: contextlib.ExitStack = contextlib.ExitStack()
         self.execution = True
+        #: The packages that the app consists of: a worker may run their functions.
+        self.packages: set[str] = set()
         self.mongo_database: str | None = None
         self.models: types.ModuleType | None = None
         self.run_functions: list[Callable[[], object]] = []

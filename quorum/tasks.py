@@ -2,17 +2,15 @@
 
 import datetime
 import math
-import random
+import threading
 import types
 import typing as t
-import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 
 import flask
 
-from quorum import parsers
-from quorum.config import ServiceSettings, Variable, variable
 from quorum.errors import NotLoadedError, TaskError, UnsupportedError
+from quorum.queues import QueueSettings
 from quorum.service import Engine, Service
 from quorum.state import State, get_state
 
@@ -24,83 +22,6 @@ F = t.TypeVar("F", bound=Callable[[], object])
 
 #: When a task is to start: seconds since the epoch, or a time with a time zone.
 Moment: t.TypeAlias = float | datetime.datetime
-
-_URL = parsers.url("thread")
-_WORKERS = 4
-_LONGEST_BACKOFF = 3600.0
-
-
-@parsers.parser("string", f"{_URL.expects}, or thread:?workers=N with N above 0")
-def queue_url(value: object) -> parsers.URL:
-    """Parse the URL of a queue."""
-    found = _URL(value)
-    if found.scheme == "thread" and _count_workers(found) < 1:
-        raise ValueError
-    return found
-
-
-@parsers.parser("integer", "a whole number above 0")
-def _count(value: object) -> int:
-    found = parsers.integer(value)
-    if found < 1:
-        raise ValueError
-    return found
-
-
-class QueueSettings(ServiceSettings):
-    """Background work, and the queue that it goes through."""
-
-    location: Variable[parsers.URL] = variable(
-        "QUEUE_URL",
-        queue_url,
-        default=parsers.URL("thread:"),
-        secret=True,
-        since="0.2.0",
-        help="URL of the queue that background tasks go through.",
-    )
-    timeout: Variable[float] = variable(
-        "QUEUE_TIMEOUT",
-        parsers.seconds,
-        default=10.0,
-        since="0.2.0",
-        help="Seconds to wait for the queue's server.",
-    )
-    limit: Variable[int] = variable(
-        "QUEUE_LIMIT",
-        _count,
-        default=100_000,
-        since="0.2.0",
-        help="Most tasks that may wait in the memory of a process.",
-    )
-    drain: Variable[float] = variable(
-        "QUEUE_DRAIN",
-        parsers.seconds,
-        default=10.0,
-        since="0.2.0",
-        help="Seconds that tasks have to come to their end when the process ends.",
-    )
-    backoff: Variable[float] = variable(
-        "QUEUE_BACKOFF",
-        parsers.seconds,
-        default=5.0,
-        since="0.2.0",
-        help="Seconds before the first retry of a task; each later wait is twice "
-        "as long.",
-    )
-
-    @property
-    def workers(self) -> int:
-        """How many threads of this process run tasks."""
-        return _count_workers(self.location)
-
-    def retry_after(self, tries: int) -> float:
-        """Return the seconds to wait before the next try.
-
-        :param tries: How often the task has been tried.
-        :returns: A random time, up to the backoff doubled for each try but the first.
-        """
-        longest = min(self.backoff * 2.0 ** min(tries - 1, 32), _LONGEST_BACKOFF)
-        return longest * random.uniform(0.5, 1)  # noqa: S311
 
 
 class Order(t.NamedTuple, t.Generic[T]):
@@ -195,8 +116,58 @@ class Queue(Engine, t.Protocol):
         ...
 
 
+class Letter(t.NamedTuple):
+    """A dead letter: a task that was given up, or a message that is none."""
+
+    id: str
+    name: str
+    #: When it was given up, in seconds since the epoch; 0 when that is not known.
+    moment: float
+    #: The last line of the reason.
+    reason: str
+    #: What the message says, the whole reason included.
+    job: dict[str, t.Any]
+
+
+class Broker(Queue, t.Protocol):
+    """What an engine offers whose tasks are run by workers."""
+
+    def work(self, state: State, threads: int, stop: threading.Event) -> None:
+        """Run tasks until told to stop."""
+        ...
+
+    def list_letters(self, state: State) -> list[Letter]:
+        """Return the dead letters."""
+        ...
+
+    def put_back(self, state: State, letter: Letter) -> None:
+        """Submit a dead letter's task once more."""
+        ...
+
+
+def get_broker(state: State) -> Broker:
+    """Return the engine of an app whose tasks are run by workers.
+
+    :param state: The state of the app.
+    :returns: The engine.
+    :raises UnsupportedError: If tasks run in threads.
+    """
+    handle = state.handle(SERVICE)
+    if handle.settings.scheme == "thread":
+        what = "What belongs to a queue, with QUEUE_URL=thread:,"
+        raise UnsupportedError(what, "Set it to redis://… or amqp://….")
+    return t.cast(Broker, handle.engine)
+
+
+_DRAMATIQ: t.Final = "quorum.engines.dramatiq:DramatiqQueue"
+
 SERVICE: t.Final[Service[QueueSettings, Queue]] = Service(
-    "queue", QueueSettings, {"thread": "quorum.engines.threads:ThreadQueue"}
+    "queue",
+    QueueSettings,
+    {
+        "thread": "quorum.engines.threads:ThreadQueue",
+        **dict.fromkeys(("redis", "rediss", "amqp", "amqps"), _DRAMATIQ),
+    },
 )
 
 
@@ -237,7 +208,7 @@ def run_background(
     :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
     state = get_state()
-    moment, fault = _read_moment(target_time)
+    moment, fault = (None, "") if target_time is None else _read_moment(target_time)
     if not _is_callable(callable):
         fault = "It is not callable"
     elif isinstance(args, str | bytes):
@@ -321,10 +292,8 @@ def start_repeated(state: State) -> None:
         state.handle(SERVICE).engine.repeat(state)
 
 
-def _read_moment(moment: Moment | None) -> tuple[float | None, str]:
+def _read_moment(moment: Moment) -> tuple[float | None, str]:
     """Return a moment as seconds since the epoch, and what is wrong with it."""
-    if moment is None:
-        return None, ""
     if isinstance(moment, datetime.datetime):
         if moment.tzinfo is None:
             return None, "Its target_time has no time zone"
@@ -334,16 +303,6 @@ def _read_moment(moment: Moment | None) -> tuple[float | None, str]:
     if not math.isfinite(moment):
         return None, "Its target_time is not finite"
     return moment, ""
-
-
-def _count_workers(url: parsers.URL) -> int:
-    """Return the number of threads that a ``thread:`` URL asks for."""
-    rest = url.parts
-    query = urllib.parse.parse_qs(rest.query, True, True)
-    words = query.pop("workers", [str(_WORKERS)])
-    if query or rest.path or rest.netloc:
-        raise ValueError
-    return parsers.integer(words[-1])
 
 
 def _unsupported(what: str) -> UnsupportedError:

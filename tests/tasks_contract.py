@@ -3,19 +3,26 @@
 import asyncio
 import contextlib
 import datetime
+import json
 import logging
 import math
+import pathlib
 import queue
+import threading
 import time
 import typing as t
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from os import system
 
+import dramatiq.errors
 import flask
 import pytest
 
 import quorum
+from quorum.engines.dramatiq import DramatiqQueue
 from quorum.errors import ServiceRefusedError, ServiceUnavailableError
-from quorum.tasks import Moment
+from quorum.state import get_state
+from quorum.tasks import REPEATED, Broker, Letter, Moment, get_broker
 from tests.processes import PATIENCE
 
 #: Loads an app whose tasks are run, by threads of this process.
@@ -31,6 +38,14 @@ class Note(t.NamedTuple):
     request_id: str | None
     seconds: float
 
+
+PLENTY: t.Final = 1000
+
+_make_gone: t.Any = dramatiq.errors.ConnectionClosed  # its types are missing
+GONE: t.Final[Exception] = _make_gone("gone")
+
+#: What a message must not be able to call, though a module of the tests has it.
+SYSTEM = system
 
 NOTES: "queue.SimpleQueue[Note]" = queue.SimpleQueue()
 
@@ -60,6 +75,30 @@ def fail_until(tries: int) -> None:
     flask.current_app.config["TRIES"] = flask.current_app.config.get("TRIES", 0) + 1
     if flask.current_app.config["TRIES"] < tries:
         raise ValueError("not yet")
+
+
+def note_once() -> None:
+    """Tell the test that a function without arguments ran."""
+    note("once")
+
+
+def fail_and_cut(times: int = PLENTY) -> None:
+    """Raise, and have the broker refuse what comes next, so many times."""
+    note("cut")
+    broker = t.cast(t.Any, get_broker(get_state()))._server.broker
+    enqueue = broker.enqueue
+
+    def refuse(*args: t.Any, **kwargs: t.Any) -> t.Any:
+        nonlocal times
+        times -= 1
+        if times >= 0:
+            raise GONE
+        broker.enqueue = enqueue
+        return enqueue(*args, **kwargs)
+
+    if "enqueue" not in vars(broker):
+        broker.enqueue = refuse
+        raise ValueError("try me again")
 
 
 async def note_later(word: str) -> None:
@@ -235,3 +274,158 @@ def submit_note(word: str) -> None:
     """Submit a task from a task."""
     moment: Moment = time.time()
     quorum.run_background(note, [word], target_time=moment)
+
+
+class QueueContract(Contract):
+    """What a queue adds: tasks that have to travel, and dead letters."""
+
+    def test_what_cannot_travel_is_refused_with_the_reason_and_the_fix(
+        self, open: Open
+    ) -> None:
+        open()
+
+        def inner() -> None: ...
+
+        arguments: list[tuple[dict[str, t.Any], str]] = [
+            ({"callable": inner}, "move it to the top of its module"),
+            ({"callable": Contract().no_notes}, "write a function that does it"),
+            ({"callable": max}, "write a function that does it"),
+            ({"callable": _renamed}, "give the function a name of its own"),
+            ({"callable": json.dumps}, "QUEUE_MODULES would have to name it"),
+            ({"args": [(1, 2)]}, r"args\[0\], a 'tuple'"),
+            ({"args": [math.inf]}, r"args\[0\], a 'float'"),
+            ({"kwargs": {"when": time}}, r"kwargs\['when'\], a 'module'"),
+            ({"kwargs": {"x": [{1: 2}]}}, r"keys of kwargs\['x'\]\[0\]"),
+        ]
+        for given, fault in arguments:
+            with pytest.raises(quorum.TaskError, match=fault):
+                quorum.run_background(**{"callable": note, **given})
+        assert rest(0.1) == []
+
+    def test_what_only_threads_can_do_is_not_supported(self, open: Open) -> None:
+        open()
+        task = quorum.run_background(note)
+
+        for act in (task.cancel, task.result, lambda: task.state):
+            with pytest.raises(quorum.UnsupportedError, match="QUEUE_URL=thread:"):
+                act()
+        with pytest.raises(quorum.UnsupportedError, match="callback with QUEUE_URL="):
+            quorum.run_background(note, callback=note)
+        assert task.id in repr(task)
+
+    def test_a_queue_accepts_though_execution_is_false(self, open: Open) -> None:
+        open(execution=False)
+
+        quorum.run_background(note)
+
+        assert took().args == ()
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "os:system",
+            "tests.tasks_contract:system",
+            "tests.no_such:note",
+            "json:dumps",
+        ],
+    )
+    def test_a_planted_message_runs_nothing_that_is_not_on_the_list(
+        self, open: Open, path: str, tmp_path: pathlib.Path
+    ) -> None:
+        open()
+        file = tmp_path / "planted"
+        state = get_state()
+        engine = t.cast(DramatiqQueue, get_broker(state))
+        job: dict[str, t.Any] = {"path": path, "args": [f"touch {file}"]}
+        job.update(kwargs={}, moment=None)
+
+        engine._send(state, "planted", job)
+
+        letter = self.wait_for_letter(engine)
+        assert letter.id == "planted"
+        assert letter.name == path
+        assert letter.reason.startswith("quorum.errors.TaskError")
+        assert not file.exists()
+
+    def test_a_message_that_is_no_job_is_a_dead_letter(self, open: Open) -> None:
+        open()
+        state = get_state()
+        engine = t.cast(DramatiqQueue, get_broker(state))
+
+        engine._send(state, "odd", {"moment": None, "tries": "x"})
+
+        assert self.wait_for_letter(engine).id == "odd"
+
+    def test_a_task_that_is_given_up_can_be_put_back(self, open: Open) -> None:
+        app = open(SECRET_KEY="hunter22")
+        task = quorum.run_background(fail_while_told, ["hunter22"], retries=1)
+        for _ in range(2):
+            assert took().args == ("failed",)
+        engine = get_broker(get_state())
+
+        letter = self.wait_for_letter(engine)
+        assert (letter.id, letter.name) == (
+            task.id,
+            "tests.tasks_contract:fail_while_told",
+        )
+        assert letter.reason == "ValueError: told to with ***"
+        assert "Traceback" in letter.job["reason"]
+        assert abs(letter.moment - time.time()) < PATIENCE
+        app.config["WORKS"] = True
+        engine.put_back(get_state(), letter)
+
+        assert took().args == ("worked",)
+        assert engine.list_letters(get_state()) == []
+
+    def test_periodic_work_goes_through_the_queue(self, open: Open) -> None:
+        REPEATED.append((note, 0.3))
+        open()
+
+        first, second = took(), took()
+
+        assert 0.2 < second.seconds - first.seconds < PATIENCE
+
+    def wait_for_letter(self, engine: Broker) -> Letter:
+        end = time.monotonic() + PATIENCE
+        while not (letters := engine.list_letters(get_state())):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        (letter,) = letters
+        return letter
+
+
+def fail_while_told(secret: str) -> None:
+    """Raise until the app is told otherwise."""
+    works = flask.current_app.config.get("WORKS", False)
+    note("worked" if works else "failed")
+    if not works:
+        raise ValueError(f"told to with {secret}")
+
+
+def _make_renamed() -> Callable[[], None]:
+    def renamed() -> None: ...
+
+    renamed.__qualname__ = "renamed"
+    return renamed
+
+
+_renamed = _make_renamed()
+
+
+def renamed() -> None:
+    """Stand where another function says that it stands."""
+
+
+@contextlib.contextmanager
+def working(app: flask.Flask, threads: int = 4) -> Iterator[None]:
+    """Run a worker of the app in threads of this process."""
+    state = get_state(app)
+    stop = threading.Event()
+    arguments = (state, threads, stop)
+    thread = threading.Thread(target=get_broker(state).work, args=arguments)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(PATIENCE)

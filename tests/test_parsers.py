@@ -28,6 +28,7 @@ PARSERS: dict[str, tuple[parsers.Parser[t.Any], type | tuple[type, ...]]] = {
 
 #: The Python type behind the name of a type, as the manual gives it.
 TYPES: dict[str, type] = {"boolean": bool, "integer": int, "number": float}
+TYPES["list"] = tuple
 
 #: Text as people write it, near misses, and any text at all.
 some_text = st.one_of(

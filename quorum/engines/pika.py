@@ -11,8 +11,10 @@ import pika.data
 import pika.exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
-from quorum.amqp import AMQPSettings
+from quorum.config import ServiceSettings
 from quorum.errors import ServiceError, ServiceRefusedError, ServiceUnavailableError
+
+BROKEN: t.Final = (pika.exceptions.AMQPError, AMQPConnectorException)
 
 _REFUSED = (
     pika.exceptions.ProbableAuthenticationError,
@@ -66,14 +68,14 @@ class AMQPBroker:
     :param settings: Where the broker is.
     """
 
-    def __init__(self, settings: AMQPSettings) -> None:
-        self._parameters = pika.URLParameters(settings.location)
-        self._parameters.socket_timeout = settings.timeout
-        self._parameters.stack_timeout = settings.timeout
-        self._parameters.blocked_connection_timeout = settings.timeout
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.parameters = pika.URLParameters(settings.location)
+        self.parameters.socket_timeout = settings.timeout
+        self.parameters.stack_timeout = settings.timeout
+        self.parameters.blocked_connection_timeout = settings.timeout
         self._timeout = settings.timeout
-        self._place = ("amqp", self._parameters.host, self._parameters.port)
-        self.address: str = f"{self._parameters.host}:{self._parameters.port}"
+        self._place = ("amqp", self.parameters.host, self.parameters.port)
+        self.address: str = f"{self.parameters.host}:{self.parameters.port}"
         self._lock = threading.Lock()
         self._open: dict[threading.Thread, _Own] = {}
 
@@ -201,18 +203,22 @@ class AMQPBroker:
                 told = "a name or a property has more than 255 bytes"
             reason = f"AMQP cannot carry the message: {told}"
             raise ServiceRefusedError(*self._place, reason) from error
-        if size > self._parameters.frame_max - _FRAME_EXTRA:
+        if size > self.parameters.frame_max - _FRAME_EXTRA:
             reason = f"the properties are too large, with {size} bytes"
             raise ServiceRefusedError(*self._place, reason)
 
     def _connect(self) -> pika.BlockingConnection:
         try:
-            return pika.BlockingConnection(self._parameters)
-        except (AMQPConnectorException, pika.exceptions.AMQPError, OSError) as error:
-            raise self._explain(error) from error
+            return pika.BlockingConnection(self.parameters)
+        except (*BROKEN, OSError) as error:
+            raise self.explain(error) from error
 
-    def _explain(self, error: BaseException) -> ServiceError:
-        """Return the error of ours for one of a connection that was not made."""
+    def explain(self, error: BaseException) -> ServiceError:
+        """Return the error of ours for one of pika's.
+
+        :param error: What pika raised.
+        :returns: The error to raise.
+        """
         cause = _find_cause(error)
         if isinstance(cause, ssl.SSLCertVerificationError):
             reason = f"its certificate is not trusted: {cause.verify_message}"

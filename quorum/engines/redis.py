@@ -4,8 +4,12 @@ import redis
 import redis.backoff
 import redis.retry
 
-from quorum.errors import ServiceRefusedError, ServiceUnavailableError
-from quorum.redisdb import RedisSettings
+from quorum.config import ServiceSettings
+from quorum.errors import (
+    ServiceError,
+    ServiceRefusedError,
+    ServiceUnavailableError,
+)
 
 #: Seconds of silence after which a pooled connection is tried before its next use.
 _HEALTH_CHECK = 30
@@ -22,7 +26,7 @@ class RedisServer:
     :param settings: Where the server is.
     """
 
-    def __init__(self, settings: RedisSettings) -> None:
+    def __init__(self, settings: ServiceSettings) -> None:
         parts = settings.location.parts
         self._host, self._port = parts.hostname or parts.path, parts.port or 6379
         if settings.scheme == "unix":
@@ -48,15 +52,19 @@ class RedisServer:
         """
         try:
             self.client.ping()
-        except (redis.AuthenticationError, redis.ResponseError) as error:
-            reason = f"the server refused: {error}"
-            raise ServiceRefusedError(
-                "redis", self._host, self._port, reason
-            ) from error
         except redis.RedisError as error:
-            raise ServiceUnavailableError(
-                "redis", self._host, self._port, str(error)
-            ) from error
+            raise self.explain(error) from error
+
+    def explain(self, error: BaseException) -> ServiceError:
+        """Return the error of ours for one of redis-py's.
+
+        :param error: What redis-py raised.
+        :returns: The error to raise.
+        """
+        place = ("redis", self._host, self._port)
+        if isinstance(error, (redis.AuthenticationError, redis.ResponseError)):
+            return ServiceRefusedError(*place, f"the server refused: {error}")
+        return ServiceUnavailableError(*place, str(error))
 
     def close(self) -> None:
         """Close every connection of the pool."""

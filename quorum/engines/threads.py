@@ -2,18 +2,15 @@
 
 import atexit
 import collections
-import contextlib
 import contextvars
 import heapq
 import itertools
-import logging
 import math
 import os
 import queue
 import threading
 import time
 import typing as t
-from collections.abc import Iterator
 
 import flask
 
@@ -22,12 +19,11 @@ from quorum.errors import (
     ServiceUnavailableError,
     TaskNotRunError,
 )
+from quorum.queues import LOGGER, QueueSettings
 from quorum.state import State, carried_id, get_request_id
-from quorum.tasks import Order, QueueSettings, Task
+from quorum.tasks import Order, Task
 
 T = t.TypeVar("T")
-
-LOGGER: t.Final = logging.getLogger("quorum.tasks")
 
 _ENDED: t.Final = frozenset({"done", "failed", "cancelled", "dropped"})
 
@@ -38,20 +34,16 @@ _JOIN: t.Final = 5.0
 class ThreadTask(Task[t.Any]):
     """A task in the memory of this process."""
 
-    __slots__ = (
-        "_queue",
-        "app",
-        "due",
-        "ended",
-        "error",
-        "every",
-        "how_far",
-        "number",
-        "order",
-        "request_id",
-        "tries",
-        "value",
-    )
+    how_far: str = "waiting"
+    tries: int = 0
+    #: When it is planned for, on the monotonic clock.
+    due: float = 0.0
+    #: Seconds from one start to the next, of periodic work.
+    every: float | None = None
+    value: t.Any = None
+    error: BaseException | None = None
+    #: Made by who waits for the end.
+    ended: threading.Event | None = None
 
     def __init__(
         self, queue: "ThreadQueue", app: flask.Flask, order: Order[t.Any]
@@ -61,14 +53,6 @@ class ThreadTask(Task[t.Any]):
         self.order = order
         self.request_id = get_request_id()
         self.number = next(_numbers)
-        self.how_far = "waiting"
-        self.tries = 0
-        self.due = 0.0
-        self.every: float | None = None
-        self.value: t.Any = None
-        self.error: BaseException | None = None
-        #: Made by who waits for the end.
-        self.ended: threading.Event | None = None
 
     @property
     def id(self) -> str:
@@ -121,6 +105,8 @@ class ThreadQueue:
     """Worker threads that share a queue, and one that waits for planned starts.
 
     They start with the first task. Nobody polls: each sleeps until there is work.
+    What every task goes through takes no lock, as its waiters would slow all of them:
+    to remove a task from those that wait is to be the only one who may deal with it.
 
     :param settings: How many threads, and how many tasks may wait.
     """
@@ -129,15 +115,17 @@ class ThreadQueue:
         self.settings = settings
         self.address: str = "thread:"
         self._pid = os.getpid()
+        self._limit = settings.limit
+        self._most = settings.workers + 1
         self._lock = threading.Lock()
         self._planned = threading.Condition(self._lock)
         self._idle = threading.Condition(self._lock)
         self._ready: queue.SimpleQueue[ThreadTask | None] = queue.SimpleQueue()
         self._heap: list[ThreadTask] = []
         self._threads: list[threading.Thread] = []
-        self._running: set[ThreadTask] = set()
-        #: Tasks that have not ended; of the periodic ones only those that run.
-        self._unfinished = 0
+        #: Every task that has not ended is in one of these.
+        self._waiting: dict[ThreadTask, None] = {}
+        self._running: dict[ThreadTask, None] = {}
         self._repeated = 0
         #: What would start later than this is dropped.
         self._deadline = math.inf
@@ -157,19 +145,21 @@ class ThreadQueue:
         """
         if not state.execution:
             raise ExecutionDisabledError(state.name)
-        task = ThreadTask(self, state.app, order)
-        with self._lock:
+        if len(self._threads) < self._most:
             self._start()
-            limit = self.settings.limit
-            if self._ready.qsize() + len(self._heap) >= limit:
-                reason = f"{limit} tasks wait, and QUEUE_LIMIT allows no more"
-                raise ServiceUnavailableError("queue", "", 0, reason)
-            self._unfinished += 1
-            if order.moment is None:
-                self._ready.put(task)
-            else:
-                # Even one that is due: those of the same moment keep their order.
-                self._plan(task, order.moment - self._measure_offset())
+        if len(self._waiting) >= self._limit:
+            reason = f"{self._limit} tasks wait, and QUEUE_LIMIT allows no more"
+            raise ServiceUnavailableError("queue", "", 0, reason)
+        task = ThreadTask(self, state.app, order)
+        if order.moment is None:
+            self._waiting[task] = None
+            self._ready.put(task)
+        else:
+            # Even one that is due: those of the same moment keep their order.
+            self._plan(task, order.moment - self._measure_offset())
+        # Asked last: what came in before the end is reported there.
+        if self._closed and self._claim(task):
+            raise ServiceUnavailableError("queue", "", 0, "the app is being unloaded")
         return t.cast(Task[T], task)
 
     def repeat(self, state: State) -> None:
@@ -179,15 +169,15 @@ class ThreadQueue:
         """
         if self._repeated == len(state.repeated):
             return
+        self._start()
         with self._lock:
-            self._start()
-            for function, seconds in state.repeated[self._repeated :]:
-                self._repeated += 1
-                task = ThreadTask(self, state.app, Order(function))
-                task.request_id = None
-                task.every = seconds
-                self._unfinished += seconds is None
-                self._plan(task, time.monotonic())
+            new = state.repeated[self._repeated :]
+            self._repeated += len(new)
+        for function, seconds in new:
+            task = ThreadTask(self, state.app, Order(function))
+            task.request_id = None
+            task.every = seconds
+            self._plan(task, time.monotonic())
 
     def wait(self, task: ThreadTask, timeout: float | None) -> bool:
         """Wait for the end of a task.
@@ -197,11 +187,10 @@ class ThreadQueue:
         :returns: Whether it has ended.
         """
         with self._lock:
-            if task.how_far in _ENDED:
-                return True
             if task.ended is None:
                 task.ended = threading.Event()
-        return task.ended.wait(timeout)
+        # Asked after that was made, as it may have ended before.
+        return task.how_far in _ENDED or task.ended.wait(timeout)
 
     def cancel(self, task: ThreadTask) -> bool:
         """Keep a task from running, unless it has begun.
@@ -209,13 +198,13 @@ class ThreadQueue:
         :param task: The task.
         :returns: Whether it will not run (again).
         """
-        with self._lock:
-            if task.how_far == "waiting":
+        if self._claim(task):
+            _end(task, "cancelled")
+            with self._lock:
                 if task in self._heap:
                     self._heap.remove(task)
                     heapq.heapify(self._heap)
-                self._end(task, "cancelled")
-            return task.how_far == "cancelled"
+        return task.how_far == "cancelled"
 
     def ping(self) -> None:
         """Do nothing: the threads are in this process."""
@@ -230,51 +219,50 @@ class ThreadQueue:
         atexit.unregister(self.close)
         here = threading.current_thread()
         with self._lock:
-            if self._closed or not self._threads:
-                self._closed = True
+            if self._closed:
                 return
             self._deadline = time.monotonic() + self.settings.drain
-            planned, self._heap = self._heap, []
-            for task in planned:
-                self._plan(task, task.due)
-            own = (
-                here in self._threads
-            )  # a task unloads its app, and would wait for itself
-            self._idle.wait_for(lambda: self._unfinished <= own, self.settings.drain)
+            for task in list(self._waiting):
+                if task.every is not None or task.due > self._deadline:
+                    self._drop(task)
+            own = here in self._threads  # a task that unloads its app is one of them
+            self._idle.wait_for(
+                lambda: not self._waiting and len(self._running) <= own,
+                self.settings.drain,
+            )
             self._closed = True
-            self._planned.notify()
-            for task in (*self._heap, *self._take_ready()):
+            for task in list(self._waiting):
                 self._drop(task)
-            for _ in self._threads:
-                self._ready.put(None)
-            running = [task for task in self._running if not own]
+            self._planned.notify()
+            running = [] if own else list(self._running)
         self._report("run", self._dropped)
         self._report("end", running)
+        for _ in self._threads:
+            self._ready.put(None)
         for thread in self._threads:
             if not running and thread is not here:
                 thread.join(_JOIN)
 
     def _start(self) -> None:
-        """Start the threads unless they run; the lock is held."""
-        if self._closed:
-            reason = "the app is being unloaded"
-            raise ServiceUnavailableError("queue", "", 0, reason)
-        if self._threads:
-            return
+        """Start the threads that do not run yet; one worker is enough to go on."""
         jobs = [self._keep_time, *[self._work] * self.settings.workers]
-        for number, job in enumerate(jobs):
-            name = f"quorum-task-{number}"
-            thread = threading.Thread(target=job, name=name, daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:  # too many threads, or the end is near
-                for _ in self._threads:
-                    self._ready.put(None)
-                self._closed = True
-                self._planned.notify()
-                raise ServiceUnavailableError("queue", "", 0, str(error)) from error
-            self._threads.append(thread)
-        atexit.register(self.close)
+        with self._lock:
+            for number in range(len(self._threads), self._most):
+                name = f"quorum-task-{number}"
+                thread = threading.Thread(target=jobs[number], name=name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # too many, or the interpreter ends
+                    if len(self._threads) > 1:
+                        return
+                    raise ServiceUnavailableError("queue", "", 0, str(error)) from error
+                if not self._threads:
+                    atexit.register(self.close)
+                self._threads.append(thread)
+
+    def _claim(self, task: ThreadTask) -> bool:
+        """Remove a task from those that wait; only one thread is told that it has."""
+        return self._waiting.pop(task, self) is None
 
     def _measure_offset(self) -> float:
         """Return the wall clock's lead; the same one while nobody sets that clock.
@@ -287,38 +275,24 @@ class ThreadQueue:
         return self._offset
 
     def _plan(self, task: ThreadTask, due: float) -> None:
-        """Have a task wait for a moment of the monotonic clock; the lock is held."""
+        """Have a task wait for a moment of the monotonic clock."""
         task.due = due
         task.how_far = "waiting"
-        if due > self._deadline:
-            self._drop(task)
-            return
-        heapq.heappush(self._heap, task)
-        if self._heap[0] is task:
-            self._planned.notify()
-
-    def _take_ready(self) -> Iterator[ThreadTask]:
-        """Empty the queue."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                task = self._ready.get_nowait()
-                if task is not None and task.how_far == "waiting":
-                    yield task
+        self._waiting[task] = None
+        with self._lock:
+            if due > self._deadline or (task.every and self._deadline < math.inf):
+                self._drop(task)
+                return
+            heapq.heappush(self._heap, task)
+            if self._heap[0] is task:
+                self._planned.notify()
 
     def _drop(self, task: ThreadTask) -> None:
-        """Let go of a task that comes too late; the lock is held."""
-        if task.every is None:
-            self._dropped.append(task)
-            self._end(task, "dropped")
-
-    def _end(self, task: ThreadTask, how: str) -> None:
-        """Note that a task has ended, and wake who waits for it; the lock is held."""
-        task.how_far = how
-        self._unfinished -= 1
-        if task.ended is not None:
-            task.ended.set()
-        if self._unfinished <= 1:
-            self._idle.notify_all()
+        """Let go of a task that comes too late."""
+        if self._claim(task):
+            _end(task, "dropped")
+            if task.every is None:
+                self._dropped.append(task)
 
     def _report(self, what: str, tasks: list[ThreadTask]) -> None:
         if tasks:
@@ -342,20 +316,19 @@ class ThreadQueue:
         """Run what is ready, until there is an end to it."""
         get = self._ready.get
         while (task := get()) is not None:
-            with self._lock:
-                if task.how_far != "waiting":
-                    continue
+            self._running[task] = None
+            if self._claim(task):
                 task.how_far = "running"
-                self._running.add(task)
-                self._unfinished += task.every is not None
-            # Each in a context of its own, so that none finds what another has set.
-            again = contextvars.Context().run(self._run, task)
-            with self._lock:
-                self._running.discard(task)
-                if again is None or self._closed or task.every is not None:
-                    self._end(task, "done" if task.error is None else "failed")
-                if again is not None and not self._closed:
+                # Each in a context of its own: none finds what another has set.
+                again = contextvars.Context().run(self._run, task)
+                if again is None:
+                    _end(task, "done" if task.error is None else "failed")
+                else:
                     self._plan(task, again)
+            del self._running[task]
+            if self._deadline < math.inf:
+                with self._lock:
+                    self._idle.notify_all()
             del task  # while this waits for the next one
 
     def _run(self, task: ThreadTask) -> float | None:
@@ -369,7 +342,10 @@ class ThreadQueue:
                     task.value = task.order.call()
                 except BaseException as error:
                     task.error = error
-                    again = self._after_error(task, error)
+                    wait = self.settings.retry_after(
+                        error, task.name, task.tries, task.order.retries
+                    )
+                    again = None if wait is None else time.monotonic() + wait
                     raise  # for the functions that tear the context down
                 finally:
                     if again is None:
@@ -381,18 +357,12 @@ class ThreadQueue:
             return max(task.due + task.every, time.monotonic())
         return again
 
-    def _after_error(self, task: ThreadTask, error: BaseException) -> float | None:
-        """Log what a task raised; return when to try it again, None for never."""
-        may = isinstance(error, Exception) and getattr(error, "retryable", True)
-        if task.tries > task.order.retries or not may:
-            LOGGER.error("The task '%s' failed.", task.name, exc_info=error)
-            return None
-        wait = self.settings.retry_after(task.tries)
-        text = "The task '%s' failed, and is tried again in %.1f seconds (%d of %d)."
-        LOGGER.warning(
-            text, task.name, wait, task.tries, task.order.retries, exc_info=error
-        )
-        return time.monotonic() + wait
+
+def _end(task: ThreadTask, how: str) -> None:
+    """Note that a task has ended, and wake who waits for it."""
+    task.how_far = how
+    if task.ended is not None:
+        task.ended.set()
 
 
 def _call_back(task: ThreadTask) -> None:

@@ -15,18 +15,21 @@ import typing as t
 
 import flask
 import pytest
+from dramatiq.brokers import redis as redis_broker
 from sybil import Sybil
 from sybil.parsers.rest import PythonCodeBlockParser
 
 import quorum
-from quorum import errors, parsers
+from quorum import errors, parsers, processes, queues
 from quorum import state as states
 from quorum.cli import group
 from quorum.config import SHARED_NAMES, SPELLINGS, VARIABLES
+from quorum.engines import brokers, dramatiq
 from quorum.extras import EXTRAS
 from quorum.loading import _SERVERS, SERVICES
 from quorum.logs import JSONFormatter, Redactor, TextFormatter
 from quorum.manual import Directive, Page
+from quorum.queues import QueueSettings
 from quorum.sources import Sources
 from quorum.sphinxext import Confval
 from tests.processes import clean_environment
@@ -308,6 +311,7 @@ def test_options_of_commands_in_the_text_are_options_that_there_are() -> None:
         for command in group.commands.values()
         for parameter in command.params
         for option in parameter.opts
+        if option.startswith("-")
     }
     told = set(re.findall(r"``(--[\w-]+)``", _told("commands.rst")))
 
@@ -408,6 +412,24 @@ def test_numbers_and_keys_in_the_text_are_those_of_the_code() -> None:
     assert f'``app.extensions["{states.KEY}"]``' in _told("design.rst")
     assert "{1,128}" in states._WELL_FORMED.pattern
     assert "of 1 to 128 ASCII" in (quorum.get_request_id.__doc__ or "")
+
+
+def test_the_numbers_of_background_work_are_those_of_the_code() -> None:
+    text = _told("howto/reliability.rst")
+
+    assert f"every {brokers.OverRedis.idle} milliseconds" in text
+    assert f"gave none for {brokers._DEAD // 1000} seconds" in text
+    assert f"in slices of {dramatiq._SLICE / 60:g} minutes" in text
+    assert f"is away for {dramatiq._PATIENCE} seconds" in text
+    assert redis_broker.DEFAULT_DEAD_MESSAGE_TTL == 7 * 24 * 3600 * 1000
+    assert redis_broker.DEFAULT_HEARTBEAT_TIMEOUT == 60_000
+    assert "deleted after seven days" in text
+    assert QueueSettings({"QUEUE_URL": parsers.URL("thread:")}).workers == 4
+    assert "run in four threads" in _told("howto/background.rst")
+    assert queues._LONGEST_BACKOFF == 3600
+    assert "None is longer than an hour" in _told("configuration.rst")
+    assert processes._PAUSE == 1
+    assert "is replaced after a second" in _told("commands.rst")
 
 
 def test_paths_in_the_readme_lead_somewhere() -> None:

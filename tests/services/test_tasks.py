@@ -1,0 +1,114 @@
+"""Background work on real brokers."""
+
+import contextlib
+import time
+import typing as t
+import uuid
+from collections.abc import Callable, Iterator
+
+import pika
+import pytest
+
+import quorum
+from quorum.state import get_state
+from quorum.tasks import get_broker
+from tests.conftest import MakeApp
+from tests.processes import PATIENCE, free_port
+from tests.servers import RabbitServer, RedisServer, Server
+from tests.tasks_contract import Open, QueueContract, note, took, working
+
+StartApp: t.TypeAlias = Callable[..., t.Any]
+
+
+@pytest.fixture
+def start(make_app: MakeApp) -> Iterator[Callable[..., t.Any]]:
+    with contextlib.ExitStack() as stack:
+
+        def start_app(url: str, name: str = "shop", **keywords: t.Any) -> t.Any:
+            queue = f"q{uuid.uuid4().hex[:8]}"
+            settings = {"QUEUE_URL": url, "QUEUE_NAME": queue, "QUEUE_BACKOFF": 0.02}
+            app = make_app(name, **{**settings, **keywords})
+            stack.enter_context(working(app))
+            return app
+
+        yield start_app
+
+
+class TestRedis(QueueContract):
+    @pytest.fixture
+    def open(self, start: StartApp, redis_server: RedisServer) -> Open:
+        return lambda *args, **keywords: start(redis_server.url, *args, **keywords)
+
+
+class TestRabbit(QueueContract):
+    @pytest.fixture
+    def open(self, start: StartApp, rabbit_server: RabbitServer) -> Open:
+        return lambda *args, **keywords: start(rabbit_server.url, *args, **keywords)
+
+    def test_what_is_no_message_is_a_dead_letter_that_is_shown(
+        self, open: Open, rabbit_server: RabbitServer
+    ) -> None:
+        open(QUEUE_NAME="garbage")
+        quorum.run_background(note)
+        took()
+        connection = pika.BlockingConnection(pika.URLParameters(rabbit_server.url))
+        connection.channel().basic_publish("", "garbage", b"garbage")
+        connection.close()
+
+        letter = self.wait_for_letter(get_broker(get_state()))
+
+        assert letter.reason == "It is no message: b'garbage'"
+        with pytest.raises(quorum.TaskError, match="not one of quorum's"):
+            get_broker(get_state()).put_back(get_state(), letter)
+
+
+def test_a_broker_that_cannot_be_reached_is_an_error_of_ours(
+    make_app: MakeApp, rabbit_server: RabbitServer
+) -> None:
+    port = free_port()
+    for url in (
+        f"redis://:sesame@127.0.0.1:{port}",
+        f"amqp://a:sesame@127.0.0.1:{port}",
+    ):
+        make_app(url[:5].strip(":"), QUEUE_URL=url, QUEUE_TIMEOUT=1)
+        start = time.monotonic()
+        with pytest.raises(quorum.ServiceUnavailableError) as caught:
+            quorum.run_background(note)
+        with pytest.raises(quorum.ServiceUnavailableError):
+            get_broker(get_state()).list_letters(get_state())
+        assert time.monotonic() - start < PATIENCE
+        assert str(port) in str(caught.value)
+        assert "sesame" not in str(caught.value)
+        quorum.unload()
+
+
+def test_a_broker_that_refuses_the_password_is_an_error_of_ours(
+    make_app: MakeApp, redis_server: RedisServer, rabbit_server: RabbitServer
+) -> None:
+    urls = (
+        f"redis://:wrong-sesame@127.0.0.1:{redis_server.port}?protocol=2",
+        f"amqp://guest:wrong-sesame@127.0.0.1:{rabbit_server.port}/%2F",
+    )
+    for url in urls:
+        make_app(url[:5].strip(":"), QUEUE_URL=url, QUEUE_TIMEOUT=1)
+        with pytest.raises(quorum.ServiceRefusedError) as caught:
+            quorum.run_background(note)
+        assert "wrong-sesame" not in str(caught.value)
+        quorum.unload()
+
+
+@pytest.mark.parametrize("kind", [RedisServer, RabbitServer])
+def test_a_broker_that_is_silent_is_noticed_in_time(
+    make_app: MakeApp, kind: type[Server]
+) -> None:
+    with kind() as server:
+        make_app(QUEUE_URL=server.url, QUEUE_TIMEOUT=2)
+        quorum.run_background(note)
+        server.pause()
+        start = time.monotonic()
+        with pytest.raises(quorum.ServiceUnavailableError):
+            quorum.run_background(note)
+        took = time.monotonic() - start
+        server.resume()
+
+        assert took < PATIENCE

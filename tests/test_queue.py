@@ -1,0 +1,345 @@
+"""Background work on dramatiq's broker in memory."""
+
+import contextlib
+import functools
+import json
+import re
+import time
+import typing as t
+from collections.abc import Iterator
+
+import dramatiq
+import fakeredis
+import pytest
+import redis
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.middleware import Middleware
+
+import quorum
+from quorum.cli import group
+from quorum.engines import dramatiq as engine
+from quorum.engines.brokers import Message, make_message
+from quorum.engines.dramatiq import DramatiqQueue
+from quorum.errors import ServiceError, ServiceUnavailableError
+from quorum.queues import QueueSettings
+from quorum.state import get_state
+from quorum.tasks import REPEATED, Letter, get_broker
+from quorum.testing import outbox
+from tests.conftest import MakeApp
+from tests.processes import PATIENCE
+from tests.tasks_contract import (
+    GONE,
+    Open,
+    QueueContract,
+    fail,
+    fail_and_cut,
+    note,
+    note_once,
+    rest,
+    took,
+    working,
+)
+
+
+class OverMemory:
+    """dramatiq's broker in the memory of the process."""
+
+    idle = 10
+    address = "memory:"
+    store: "redis.Redis | None" = None
+
+    def __init__(self, settings: QueueSettings, middleware: list[Middleware]) -> None:
+        self.broker = StubBroker(middleware)
+        self.dead: dict[str, Message] = {}
+
+    def explain(self, error: BaseException) -> ServiceError:
+        return ServiceUnavailableError("memory", "", 0, str(error))
+
+    def beat(self, queue: str) -> None: ...
+
+    def ping(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def was_redelivered(self, message: Message) -> bool:
+        return bool(message.options.get("redelivered"))
+
+    def bury(self, message: Message) -> None:
+        self.dead[message.message_id] = message
+
+    def list_dead(self, queue: str) -> list[Message]:
+        nacked = t.cast(list[Message], self.broker.dead_letters)
+        return [*self.dead.values(), *nacked]
+
+    def drop(self, queue: str, id: str) -> None:
+        self.dead.pop(id)
+
+
+@pytest.fixture
+def open(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    monkeypatch.setattr(engine, "connect", OverMemory)
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str = "shop", **keywords: t.Any) -> t.Any:
+            settings = {"QUEUE_URL": "redis://localhost", "QUEUE_BACKOFF": 0.02}
+            app = make_app(name, **{**settings, **keywords})
+            stack.enter_context(working(app))
+            return app
+
+        yield start
+
+
+class TestMemory(QueueContract):
+    """The common part, and what a queue adds."""
+
+
+def test_dramatiq_is_the_one_that_is_tested() -> None:
+    assert dramatiq.__version__ >= "2.2"
+
+
+def test_a_task_that_ended_its_worker_too_often_is_set_aside(
+    open: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = fakeredis.FakeRedis()
+    monkeypatch.setattr(OverMemory, "store", store)
+    open(QUEUE_STARTS=3, QUEUE_NAME="bills")
+    engine = t.cast(DramatiqQueue, get_broker(get_state()))
+    message = make_message("bills", "one", {"path": "tests.tasks_contract:note"})
+    message.kwargs.update(args=[], kwargs={}, moment=None, retries=9)
+    message.options["redelivered"] = True
+    queue = engine._server.broker
+
+    store.set("quorum:bills:starts:one", 1)
+    queue.enqueue(message)
+    assert took().args == ()
+    while store.exists("quorum:bills:starts:one"):
+        pass  # an end that is a good one is a new beginning
+    store.set("quorum:bills:starts:one", 2)
+    queue.enqueue(message)
+
+    letter = QueueContract().wait_for_letter(engine)
+    assert "It was started 3 times and never ended" in letter.reason
+    assert rest(0.1) == []
+
+
+def test_starts_that_cannot_be_counted_keep_no_task_from_running(
+    open: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = fakeredis.FakeServer()
+    server.connected = False
+    monkeypatch.setattr(OverMemory, "store", fakeredis.FakeRedis(server=server))
+    open()
+    task = quorum.run_background(note)
+    took()
+
+    broker = t.cast(t.Any, get_broker(get_state()))._server.broker
+    message = make_message("shop", task.id, {"path": "tests.tasks_contract:note"})
+    message.kwargs.update(args=["again"], kwargs={}, moment=None)
+    message.options["redelivered"] = True
+    broker.enqueue(message)
+
+    assert took().args == ("again",)
+    assert "cannot be counted" in caplog.text
+
+
+def test_a_broker_that_is_away_for_long_makes_a_retry_a_dead_letter(
+    open: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_PATIENCE", 2)
+    open()
+    queue = t.cast(DramatiqQueue, get_broker(get_state()))
+    quorum.run_background(fail_and_cut, retries=3)
+
+    letter = QueueContract().wait_for_letter(queue)
+
+    assert letter.name == "tests.tasks_contract:fail_and_cut"
+
+
+def test_a_broker_that_comes_back_gets_the_retry(open: Open) -> None:
+    open()
+
+    quorum.run_background(fail_and_cut, [1], retries=3)
+
+    assert took().args == ("cut",)
+    assert took().args == ("cut",)
+
+
+def test_a_task_of_the_far_future_is_held_back_in_slices(
+    open: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_SLICE", 0.1)
+    open()
+    start = time.monotonic()
+
+    quorum.run_background(note, target_time=time.time() + 0.5)
+
+    assert took().seconds - start >= 0.49
+    assert rest() == []
+
+
+def test_the_wait_before_a_retry_is_held_back_in_slices_too(
+    open: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_SLICE", 0.1)
+    open(QUEUE_BACKOFF=1)
+
+    quorum.run_background(fail, ["error"], retries=1)
+
+    assert took().seconds + 0.49 <= took().seconds
+    assert rest() == []
+
+
+def test_an_error_of_the_context_does_not_undo_a_task(
+    open: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = open()
+
+    @app.teardown_appcontext
+    def tear_down(error: BaseException | None) -> None:
+        raise SystemExit("on purpose")
+
+    quorum.run_background(note, retries=3)
+
+    took()
+    assert rest() == []
+    assert "The context of the task 'tests.tasks_contract:note' failed." in caplog.text
+
+
+def test_periodic_work_of_many_processes_is_submitted_once(
+    open: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OverMemory, "store", fakeredis.FakeRedis())
+    REPEATED.extend([(note, 0.4), (note_once, None)])
+    start = time.monotonic()
+    for name in ("shop", "blog", "bank"):
+        open(name, QUEUE_NAME="shared")
+
+    notes = [took() for _ in range(4)]
+
+    assert [item.args for item in notes].count(("once",)) == 1
+    assert notes[3].seconds - start >= 0.7
+
+
+def test_periodic_work_that_cannot_be_submitted_is_logged_once(
+    open: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    REPEATED.append((lambda: None, 0.01))
+    open()
+
+    quorum.run_background(note)
+    took()
+
+    assert rest() == []
+    assert caplog.text.count("was not submitted") == 1
+
+
+def test_periodic_work_is_submitted_again_when_the_broker_is_back(
+    open: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fakeredis.FakeRedis()
+    monkeypatch.setattr(OverMemory, "store", store)
+    enqueue, calls = StubBroker.enqueue, []
+
+    def refuse_once(self: StubBroker, message: Message, **options: t.Any) -> Message:
+        calls.append(message)
+        if len(calls) == 1:
+            raise GONE
+        return enqueue(self, message, **options)
+
+    monkeypatch.setattr(StubBroker, "enqueue", refuse_once)
+    REPEATED.append((note, 3600))
+    open()
+
+    assert took().args == ()
+    assert len(calls) == 2
+
+
+def test_a_broker_that_does_not_answer_is_an_error_of_ours(
+    open: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open()
+
+    def refuse(self: StubBroker, message: Message, **options: t.Any) -> Message:
+        raise GONE
+
+    monkeypatch.setattr(StubBroker, "enqueue", refuse)
+
+    with pytest.raises(ServiceUnavailableError, match="gone"):
+        quorum.run_background(note)
+
+
+def test_a_dead_letter_that_is_no_task_cannot_be_put_back(open: Open) -> None:
+    open()
+    queue = get_broker(get_state())
+
+    with pytest.raises(quorum.TaskError, match="not one of quorum's"):
+        queue.put_back(get_state(), Letter("x", "x", 0, "odd", {}))
+
+
+# flask quorum jobs.
+
+
+def test_jobs_lists_shows_and_puts_back_what_was_given_up(open: Open) -> None:
+    app = open()
+    task = quorum.run_background(fail, ["error"], description="Pay the bill.")
+    took()
+    QueueContract().wait_for_letter(get_broker(get_state()))
+    run = functools.partial(app.test_cli_runner().invoke, group)
+
+    listed, shown = run(["jobs"]), run(["jobs", task.id])
+    (row,) = json.loads(run(["jobs", "--json"]).output)
+    done = run(["jobs", task.id, "--retry"])
+
+    assert re.fullmatch(
+        rf"{task.id}  [\d-]+T[\d:]+Z  Pay the bill\.: ValueError: error\n",
+        listed.output,
+    )
+    assert "Traceback" in shown.output
+    assert "args      ['error']" in shown.output
+    assert row["job"]["path"] == "tests.tasks_contract:fail"
+    assert done.output == "The task 'Pay the bill.' is in the queue again.\n"
+    assert took().args == ("error",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["no-such"], 1, "Error: There is no dead letter 'no-such'."),
+        (["--retry"], 2, "--retry needs the JOB to put back."),
+        ([], 0, ""),
+    ],
+)
+def test_jobs_says_what_is_not_there(
+    open: Open, arguments: list[str], code: int, text: str
+) -> None:
+    result = open().test_cli_runner().invoke(group, ["jobs", *arguments])
+
+    assert result.exit_code == code
+    assert text in result.output
+
+
+@pytest.mark.parametrize("command", ["jobs", "worker"])
+def test_threads_have_neither_dead_letters_nor_workers(
+    make_app: MakeApp, command: str
+) -> None:
+    result = make_app().test_cli_runner().invoke(group, [command])
+
+    assert result.exit_code == 1
+    assert "QUEUE_URL=thread:" in result.output
+
+
+def test_a_mail_travels_through_a_queue(open: Open) -> None:
+    app = open(SMTP_URL="memory:", SMTP_SENDER="shop@example.org")
+
+    quorum.send_mail_a(subject="Hello", receivers=["ann@example.org"], data="Hi, Änn.")
+
+    end = time.monotonic() + PATIENCE
+    while not outbox(app):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    (message,) = outbox(app)
+    assert message["Subject"] == "Hello"
+    body = message.get_body(("plain",))
+    assert body is not None
+    assert body.get_content() == "Hi, Änn.\n"
+    assert message["To"] == "ann@example.org"
