@@ -991,7 +991,7 @@ def test_mail_in_the_background_is_the_given_apps(make_app: MakeApp) -> None:
     bank = quorum.load(flask.Flask("bank"), SMTP_URL="memory:")
 
     with bank.app_context():
-        task = quorum.send_mail_a(**(HELLO | {"app": shop}))
+        task = quorum.send_mail_a(shop, **HELLO)
     task.result(PATIENCE)
 
     assert (len(outbox(shop)), len(outbox(bank))) == (1, 0)

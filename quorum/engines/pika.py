@@ -214,7 +214,7 @@ class AMQPBroker:
             raise self.explain(error) from error
 
     def explain(self, error: BaseException) -> ServiceError:
-        """Return the error of ours for one of pika's.
+        """Return the error of ours for one of a connection.
 
         :param error: What pika raised.
         :returns: The error to raise.

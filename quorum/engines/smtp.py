@@ -364,8 +364,7 @@ def _make_context(ca_file: str | None) -> ssl.SSLContext:
 def _find_cause(error: Exception, outer: BaseException | None) -> BaseException:
     """Return the error that smtplib has hidden behind one of its own.
 
-    :param error: The error.
-    :param outer: What the caller was handling before, which is none of our business.
+    That is not what the caller was handling before, which is the outer one.
     """
     hidden = error.__context__
     return hidden if isinstance(hidden, OSError) and hidden is not outer else error
