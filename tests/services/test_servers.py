@@ -521,6 +521,7 @@ def test_postfix_delivers_what_was_sent_to_each_receiver(
 ) -> None:
     sent = "From: a@example.org\r\n\r\n.dot\r\né\r\n".encode()
     receivers = ["Ann.Lee@y.test", "b@y.test", "c@example.org"]
+    postfix_server.clear()
 
     with open_smtp(postfix_server) as client:
         refused = client.sendmail("a@example.org", receivers, sent)
@@ -541,6 +542,7 @@ def test_postfix_delivers_what_was_sent_to_each_receiver(
 def test_postfix_takes_addresses_that_are_not_ascii(
     postfix_server: PostfixServer,
 ) -> None:
+    postfix_server.clear()
     with open_smtp(postfix_server) as client:
         client.ehlo()
         options = ["SMTPUTF8", "BODY=8BITMIME"]
