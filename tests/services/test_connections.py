@@ -359,7 +359,7 @@ def test_a_mail_server_without_tls_gets_no_password(make_app: MakeApp) -> None:
             SMTP_PASSWORD="secret",
         )
 
-        with pytest.raises(quorum.ServiceRefusedError, match="offers no TLS"):
+        with pytest.raises(quorum.ServiceRefusedError, match="not encrypted"):
             get_handle(mail.SERVICE).engine.ping()
 
 
