@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from quorum.errors import ServiceError as ServiceError
     from quorum.errors import ServiceRefusedError as ServiceRefusedError
     from quorum.errors import ServiceUnavailableError as ServiceUnavailableError
+    from quorum.errors import SessionValueError as SessionValueError
     from quorum.errors import SettingMissingError as SettingMissingError
     from quorum.errors import UnsupportedError as UnsupportedError
     from quorum.loading import call_run as call_run
@@ -39,7 +40,11 @@ if TYPE_CHECKING:
     from quorum.logs import warning as warning
     from quorum.mongodb import get_mongo as get_mongo
     from quorum.mongodb import get_mongo_db as get_mongo_db
+    from quorum.redisdb import dumps_redis as dumps_redis
     from quorum.redisdb import get_redis as get_redis
+    from quorum.sessions import bind_session as bind_session
+    from quorum.sessions import revoke_sessions as revoke_sessions
+    from quorum.sessions import rotate_session as rotate_session
     from quorum.state import get_request_id as get_request_id
     from quorum.values import conf as conf
     from quorum.values import conf_override as conf_override
@@ -66,10 +71,12 @@ __all__ = [
     "ServiceError",
     "ServiceRefusedError",
     "ServiceUnavailableError",
+    "SessionValueError",
     "SettingMissingError",
     "Settings",
     "UnsupportedError",
     "Variable",
+    "bind_session",
     "call_run",
     "conf",
     "conf_override",
@@ -80,6 +87,7 @@ __all__ = [
     "confs",
     "critical",
     "debug",
+    "dumps_redis",
     "error",
     "get_amazon",
     "get_amqp",
@@ -94,6 +102,8 @@ __all__ = [
     "mongodb",
     "onrun",
     "parsers",
+    "revoke_sessions",
+    "rotate_session",
     "run",
     "unload",
     "variable",
@@ -107,11 +117,12 @@ _HOMES = {
     "config": "Settings Variable variable",
     "errors": "AppAmbiguousError ConfigError LoadError MissingDependencyError "
     "NotLoadedError Problem QuorumError ServiceError ServiceRefusedError "
-    "ServiceUnavailableError SettingMissingError UnsupportedError",
+    "ServiceUnavailableError SessionValueError SettingMissingError UnsupportedError",
     "loading": "call_run load onrun run unload",
     "logs": "critical debug error get_log info warning",
     "mongodb": "get_mongo get_mongo_db",
-    "redisdb": "get_redis",
+    "redisdb": "dumps_redis get_redis",
+    "sessions": "bind_session revoke_sessions rotate_session",
     "state": "get_request_id",
     "values": "conf conf_override conf_prefix conf_suffix confd confr confs "
     "get_settings",

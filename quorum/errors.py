@@ -10,6 +10,7 @@
     ├── AppAmbiguousError (RuntimeError)     several are, and no context says which
     ├── UnsupportedError (NotImplementedError) the engine cannot do it
     ├── MissingDependencyError (ImportError) a library of an extra is not installed
+    ├── SessionValueError (ValueError)       a value of the session cannot be stored
     └── ServiceError                         a server did not do its part
         ├── ServiceUnavailableError (ConnectionError)   trying again may help
         └── ServiceRefusedError                         it will not
@@ -150,6 +151,23 @@ class MissingDependencyError(QuorumError, ImportError):
     def __str__(self) -> str:
         fix = f"pip install '{DISTRIBUTION}[{self.extra}]'"
         return f"'{self.library}' is not installed. Install it with: {fix}."
+
+
+class SessionValueError(QuorumError, ValueError):
+    """Raised after a view that left a value in the session that cannot be stored.
+
+    :param key: The value's key.
+    :param reason: Why not.
+    """
+
+    def __init__(self, key: object, reason: str) -> None:
+        super().__init__(key, reason)
+        self.key = key
+        self.reason = reason
+
+    def __str__(self) -> str:
+        reason = self.reason.rstrip(".")
+        return f"The session's {self.key!r} cannot be stored: {reason}."
 
 
 class ServiceError(QuorumError):

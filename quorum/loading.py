@@ -10,7 +10,7 @@ from collections.abc import Callable
 import flask
 
 # Each of these declares variables, which load() has to know.
-from quorum import amazon, amqp, mail, mongodb, parsers, redisdb
+from quorum import amazon, amqp, mail, mongodb, parsers, redisdb, sessions
 from quorum import state as states
 from quorum.config import Settings, Variable, variable
 from quorum.errors import (
@@ -116,16 +116,14 @@ def load(
         argument is of the wrong type.
     :raises MissingDependencyError: If there is a ``.env`` file and python-dotenv is
         not installed.
-    :raises UnsupportedError: If ``redis_session`` is asked for.
+    :raises SettingMissingError: If ``redis_session`` is asked for and REDISTOGO_URL or
+        SECRET_KEY has no value.
     """
     _check("app", app, flask.Flask)
     _check("name", name, str)
     _check("mongo_database", mongo_database, str)
     _check("logger", logger, str)
     _check("models", models, types.ModuleType)
-    if redis_session:
-        what = "load(redis_session=True)"
-        raise UnsupportedError(what, "Sessions in Redis are planned, see the manual.")
     if app is None:
         caller = sys._getframe(1).f_globals.get("__name__")
         app = flask.Flask(name or caller or "__main__")
@@ -144,6 +142,8 @@ def load(
             _set_flask(state, kwargs)
             _set_autoescape(state)
             start_log(state, logger)
+            if redis_session:
+                sessions.start_sessions(state)
             state.register()
         except BaseException:
             state.stack.close()

@@ -12,6 +12,8 @@ import quorum
 from quorum import config, state
 from quorum.loading import RUN_FUNCTIONS
 
+pytest.register_assert_rewrite("tests.sessions_contract")
+
 MakeApp: t.TypeAlias = Callable[..., flask.Flask]
 
 #: What an engineer's shell may have set, and no test must see.

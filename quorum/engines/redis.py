@@ -1,16 +1,35 @@
 """A Redis server."""
 
+import typing as t
+from collections.abc import Callable, Sequence
+
 import redis
 import redis.backoff
+import redis.client
+import redis.exceptions
 import redis.retry
 
 from quorum.errors import ServiceRefusedError, ServiceUnavailableError
-from quorum.redisdb import RedisSettings
+from quorum.redisdb import RedisSettings, Script
 
 #: Seconds of silence after which a pooled connection is tried before its next use.
 _HEALTH_CHECK = 30
 
-_DROPPED = (redis.ConnectionError, redis.TimeoutError)
+#: A call that timed out is not tried again, or it would take several time limits.
+_DROPPED = (redis.ConnectionError,)
+
+#: What a server answers that will not do now what it may do later.
+_PASSING = (
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.TryAgainError,
+)
+_REFUSED = (
+    redis.exceptions.AuthorizationError,
+    redis.AuthenticationError,
+    redis.ResponseError,
+)
 
 
 class RedisServer:
@@ -33,7 +52,9 @@ class RedisServer:
             socket_timeout=settings.timeout,
             socket_connect_timeout=settings.timeout,
             health_check_interval=_HEALTH_CHECK,
-            retry=redis.retry.Retry(redis.backoff.ExponentialBackoff(0.5, 0.01), 3),
+            retry=redis.retry.Retry(
+                redis.backoff.ExponentialBackoff(0.5, 0.01), 3, _DROPPED
+            ),
             retry_on_error=list(_DROPPED),
         )
 
@@ -48,15 +69,42 @@ class RedisServer:
         """
         try:
             self.client.ping()
-        except (redis.AuthenticationError, redis.ResponseError) as error:
-            reason = f"the server refused: {error}"
-            raise ServiceRefusedError(
-                "redis", self._host, self._port, reason
-            ) from error
         except redis.RedisError as error:
-            raise ServiceUnavailableError(
-                "redis", self._host, self._port, str(error)
-            ) from error
+            raise self._explain(error) from error
+
+    def run(
+        self, script: Script, keys: Sequence[str], values: Sequence[str | bytes]
+    ) -> t.Any:
+        """Run a script in one round trip; a server that lacks it is sent its text.
+
+        :param script: The script.
+        :param keys: Its ``KEYS``.
+        :param values: Its ``ARGV``.
+        :returns: What it returns, as bytes.
+        :raises ServiceRefusedError: If the server does not take the password, or the
+            script.
+        :raises ServiceUnavailableError: If the server cannot be reached, or cannot
+            write just now.
+        """
+        rest = (len(keys), *keys, *values)
+        raw = {redis.client.NEVER_DECODE: True}
+        call: Callable[..., t.Any] = self.client.execute_command
+        try:
+            try:
+                return call("EVALSHA", script.digest, *rest, **raw)
+            except redis.exceptions.NoScriptError:
+                return call("EVAL", script.text, *rest, **raw)
+        except redis.RedisError as error:
+            raise self._explain(error) from error
+
+    def _explain(
+        self, error: redis.RedisError
+    ) -> ServiceRefusedError | ServiceUnavailableError:
+        """Return the error of ours for one of the client's."""
+        place = ("redis", self._host, self._port)
+        if isinstance(error, _REFUSED) and not isinstance(error, _PASSING):
+            return ServiceRefusedError(*place, f"the server refused: {error}")
+        return ServiceUnavailableError(*place, str(error))
 
     def close(self) -> None:
         """Close every connection of the pool."""

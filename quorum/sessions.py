@@ -1,0 +1,425 @@
+"""Flask's ``session``, kept on the server, in Redis.
+
+A session is a Redis hash with one field for each of its keys, so that requests that
+change different keys at once do not undo each other's work. The fields that start
+with ``@`` are not the app's: when the session began, and the user it is bound to.
+"""
+
+import functools
+import hashlib
+import logging
+import secrets
+import typing as t
+from collections.abc import Sequence
+
+import flask
+import itsdangerous
+import werkzeug.exceptions
+from flask.sessions import SessionInterface, SessionMixin, session_json_serializer
+
+from quorum import parsers, redisdb
+from quorum.config import Settings, Variable, variable
+from quorum.errors import (
+    ServiceUnavailableError,
+    SettingMissingError,
+    UnsupportedError,
+)
+from quorum.sessiondata import RedisSession
+from quorum.state import State, get_state
+
+_LOGGER = logging.getLogger("quorum.sessions")
+
+
+@parsers.parser("integer", "a whole number above 0")
+def _size(value: object) -> int:
+    size = parsers.integer(value)
+    if size <= 0:
+        raise ValueError
+    return size
+
+
+class SessionSettings(Settings):
+    """Sessions on the server."""
+
+    idle: Variable[float] = variable(
+        "SESSION_IDLE",
+        parsers.seconds,
+        default=86400.0,
+        since="0.2.0",
+        help="Seconds that a session lives without being looked at.",
+    )
+    lifetime: Variable[float] = variable(
+        "SESSION_LIFETIME",
+        parsers.seconds,
+        default=2678400.0,
+        since="0.2.0",
+        help="Seconds that a session lives at most, from its start or its login.",
+    )
+    limit: Variable[int] = variable(
+        "SESSION_LIMIT",
+        _size,
+        default=1_000_000,
+        since="0.2.0",
+        help="Most bytes that the stored values of a session may have together.",
+    )
+
+
+#: Returns the fields of a session that is live, and renews its idle time.
+_READ: t.Final = redisdb.Script("""
+local key, idle, permanent, lifetime = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local meta = redis.pcall('HMGET', key, '@start', '@user', '@token', '=_permanent')
+if meta[1] == false then return {} end
+local start = tonumber(meta[1])
+if not start then
+  redis.call('DEL', key)
+  return {'@dropped', ''}
+end
+if meta[2] and redis.call('GET', meta[2]) ~= meta[3] then return {} end
+if meta[4] == 'true' then idle = permanent end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local last = math.min(now + idle, start + lifetime)
+redis.call('PEXPIREAT', key, string.format('%.0f', last))
+if last <= now then return {} end
+return redis.call('HGETALL', key)
+""")
+
+#: Ends a session, and changes one that is live or makes one; 0 if it is gone. A field
+#: is written before others are removed, as a server that is full refuses to write.
+_WRITE: t.Final = redisdb.Script("""
+local ended, old, new, user = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local idle, lifetime, token, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+if ended ~= '' then redis.call('DEL', ended) end
+if new == '' then return 1 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local key, start = new, now
+if old ~= '' then
+  key = old
+  local meta = redis.call('HMGET', old, '@start', '@user', '@token')
+  if not meta[1] then
+    -- The answer to a first try may have been lost.
+    return old ~= new and redis.call('EXISTS', new) or 0
+  end
+  if meta[2] and user == '' and redis.call('GET', meta[2]) ~= meta[3] then
+    return 0
+  end
+  start = meta[1]
+end
+if old == '' or user ~= '' then
+  start = now
+  redis.call('HSET', key, '@start', string.format('%.0f', now))
+end
+for i = 5, 4 + count, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
+for i = 5 + count, #ARGV do redis.call('HDEL', key, ARGV[i]) end
+if user ~= '' then
+  redis.call('SET', user, token, 'NX')
+  redis.call('PEXPIRE', user, lifetime)
+  redis.call('HSET', key, '@user', user, '@token', redis.call('GET', user))
+end
+if key ~= new then redis.call('RENAME', key, new) end
+local last = math.min(now + idle, start + lifetime)
+redis.call('PEXPIREAT', new, string.format('%.0f', last))
+return 1
+""")
+
+
+class _UnavailableError(
+    ServiceUnavailableError, werkzeug.exceptions.ServiceUnavailable
+):
+    """Makes Flask answer 503 to a request whose session cannot be had."""
+
+    response = None
+    retry_after = 1
+
+
+class RedisSessionInterface(SessionInterface):
+    """Keeps the sessions of an app in Redis.
+
+    :param state: The state of the app.
+    """
+
+    #: Where an app may register tags of its own, as Flask's own interface has it.
+    serializer = session_json_serializer
+
+    def __init__(self, state: State) -> None:
+        self._app = state.app
+        self._name = state.name
+        self._settings = state.settings(SessionSettings)
+        self._handle = state.handle(redisdb.SERVICE)
+        self._keys: list[t.Any] = []
+        self._signer = itsdangerous.Signer("")
+
+    def open_session(self, app: flask.Flask, request: flask.Request) -> RedisSession:
+        """Return the session of a request; nothing is read yet.
+
+        :param app: The app.
+        :param request: The request.
+        :returns: The session.
+        """
+        return RedisSession(functools.partial(self._read, request))
+
+    def save_session(
+        self, app: flask.Flask, session: SessionMixin, response: flask.Response
+    ) -> None:
+        """Store what has changed, and set the cookie if it has to be.
+
+        :param app: The app.
+        :param session: The session.
+        :param response: The response; if Redis is gone, it becomes one that says so.
+        :raises SessionValueError: If a value cannot be stored, or they are too large.
+        :raises ServiceRefusedError: If Redis refuses.
+        """
+        session = t.cast(RedisSession, session)
+        if session.opened and not session.saved:
+            session.saved = True  # an error below gets a response of its own
+            try:
+                self._save(session, response)
+            except _UnavailableError as error:
+                _replace(response, app.make_response(app.handle_http_exception(error)))
+        if session.accessed:
+            response.vary.add("Cookie")
+
+    def get_user_key(self, user: object) -> str:
+        """Return the Redis key that the sessions of a user are bound to.
+
+        :param user: The user.
+        :returns: The key.
+        :raises UnsupportedError: If the user is None or empty.
+        """
+        if user is None or user == "":
+            raise UnsupportedError(f"The user {user!r}", "Name somebody.")
+        return f"{self._name}:user:{_hash(str(user))}"
+
+    def revoke(self, user: object) -> None:
+        """End all the sessions that are bound to a user.
+
+        :param user: The user.
+        :raises UnsupportedError: If the user is None or empty.
+        :raises ServiceRefusedError: If Redis refuses.
+        :raises ServiceUnavailableError: If Redis cannot be reached.
+        """
+        self._run(_WRITE, [self.get_user_key(user), "", "", ""], ["", "", "", "0"])
+
+    def _read(self, request: flask.Request, session: RedisSession) -> dict[str, bytes]:
+        cookie = request.cookies.get(self.get_cookie_name(self._app), "")
+        try:
+            identifier = self._get_signer().unsign(cookie).decode()
+            signature = cookie.rpartition(".")[2]
+            # Base64 has other spellings of the same bytes.
+            signature_bytes = itsdangerous.encoding.base64_decode(signature)
+        except itsdangerous.BadData:
+            return {}
+        if itsdangerous.encoding.base64_encode(signature_bytes).decode() != signature:
+            return {}
+        times = self._idle, self._permanent, self._lifetime
+        found = self._run(_READ, [self._key(identifier)], times)
+        fields = dict(zip(found[::2], found[1::2], strict=True))
+        if b"@start" not in fields:
+            if fields:
+                _LOGGER.warning("A stored session cannot be read, and is dropped.")
+            return {}
+        session.cookie, session.identifier = cookie, identifier
+        return {
+            name[1:].decode(errors="replace"): raw
+            for name, raw in fields.items()
+            if name.startswith(b"=")
+        }
+
+    def _save(self, session: RedisSession, response: flask.Response) -> None:
+        changed, removed = session.changes(self._settings.limit)
+        old = new = session.identifier
+        if session.user or (session.rotated if old else session):
+            new = secrets.token_urlsafe(32)
+        if changed or removed or new != old or session.ended:
+            keys = [self._key(one) for one in (session.ended, old, new)]
+            idle = self._permanent if session.permanent else self._idle
+            pairs = [part for key in changed for part in (_field(key), changed[key])]
+            values = [idle, self._lifetime, secrets.token_hex(16), str(len(pairs))]
+            fields = [*pairs, *map(_field, removed)]
+            if not self._run(_WRITE, [*keys, session.user], [*values, *fields]):
+                _LOGGER.warning("A session that had ended meanwhile was not changed.")
+                return
+        self._set_cookie(session, response, new, {*changed, *removed})
+
+    def _set_cookie(
+        self,
+        session: RedisSession,
+        response: flask.Response,
+        identifier: str,
+        changed: set[str],
+    ) -> None:
+        app = self._app
+        name = self.get_cookie_name(app)
+        attributes: dict[str, t.Any] = {
+            "domain": self.get_cookie_domain(app),
+            "path": self.get_cookie_path(app),
+            "secure": self.get_cookie_secure(app),
+            "httponly": self.get_cookie_httponly(app),
+            "samesite": self.get_cookie_samesite(app),
+            "partitioned": self.get_cookie_partitioned(app),
+        }
+        if not identifier:
+            if session.ended:
+                response.delete_cookie(name, **attributes)
+            return
+        cookie = self._get_signer().sign(identifier).decode()
+        again = app.config["SESSION_REFRESH_EACH_REQUEST"] or changed
+        # A cookie that says the same could undo a rotation that has overtaken it.
+        if (
+            cookie != session.cookie
+            or "_permanent" in changed
+            or (session.permanent and again)
+        ):
+            expires = self.get_expiration_time(app, session)
+            response.set_cookie(name, cookie, expires=expires, **attributes)
+
+    def _run(
+        self, script: redisdb.Script, keys: list[str], values: Sequence[str | bytes]
+    ) -> t.Any:
+        try:
+            return self._handle.engine.run(script, keys, values)
+        except ServiceUnavailableError as error:
+            _LOGGER.error("Sessions cannot be had. %s", error)
+            raise _UnavailableError(*error.args) from error
+
+    def _key(self, identifier: str) -> str:
+        """Return the Redis key of a session, which nobody can turn into a cookie."""
+        return identifier and f"{self._name}:session:{_hash(identifier)}"
+
+    @property
+    def _idle(self) -> str:
+        return _to_milliseconds(self._settings.idle)
+
+    @property
+    def _permanent(self) -> str:
+        return _to_milliseconds(self._app.permanent_session_lifetime.total_seconds())
+
+    @property
+    def _lifetime(self) -> str:
+        return _to_milliseconds(self._settings.lifetime)
+
+    def _get_signer(self) -> itsdangerous.Signer:
+        """Return what signs with the secret key, and knows the ones before it."""
+        app = self._app
+        keys: list[t.Any] = [*(app.config["SECRET_KEY_FALLBACKS"] or ())]
+        keys.append(app.secret_key)
+        if keys != self._keys:
+            salt = f"quorum.session:{self._name}"
+            self._signer = itsdangerous.Signer(
+                keys, salt, key_derivation="hmac", digest_method=hashlib.sha256
+            )
+            self._keys = keys
+        return self._signer
+
+
+def start_sessions(state: State) -> None:
+    """Keep the sessions of an app in Redis, until the stack is unwound.
+
+    :param state: The state of the app.
+    :raises SettingMissingError: If REDISTOGO_URL or SECRET_KEY has no value.
+    """
+    app = state.app
+    location = redisdb.RedisSettings.location
+    if not state.handle(redisdb.SERVICE).configured:
+        raise SettingMissingError(location.name, location.hint)
+    if not app.secret_key:
+        hint = "Set it to a long random text, the same in all processes of the app."
+        raise SettingMissingError("SECRET_KEY", hint)
+    own = vars(app).get("session_interface")
+
+    def restore() -> None:
+        vars(app).pop("session_interface", None)
+        if own is not None:
+            app.session_interface = own
+
+    app.session_interface = RedisSessionInterface(state)
+    state.stack.callback(restore)
+
+
+def rotate_session() -> None:
+    """Give the current session a new identifier when the response is made.
+
+    Its data is kept, and a copy of the old cookie is worth nothing from then on. What
+    a slower request changes in it that came with the old cookie is dropped.
+
+    :raises UnsupportedError: If there is no request, or ``redis_session`` is not on.
+    :raises ServiceUnavailableError: If Redis cannot be reached.
+    """
+    session, _ = _get_current("rotate_session()")
+    session.open()
+    session.rotated = True
+
+
+def bind_session(user: object) -> None:
+    """Make the current session one of a user, with a new identifier.
+
+    Call it when somebody has logged in. SESSION_LIFETIME begins anew.
+
+    :param user: The user, whom ``str(user)`` names.
+    :raises UnsupportedError: If there is no request, ``redis_session`` is not on, or
+        the user is None or empty.
+    :raises ServiceUnavailableError: If Redis cannot be reached.
+    """
+    session, interface = _get_current("bind_session()")
+    key = interface.get_user_key(user)
+    session.open()
+    session.user = key
+
+
+def revoke_sessions(user: object) -> None:
+    """End every session that is bound to a user, at once and wherever it is used.
+
+    A request that is under way keeps what it has read, and what it changes is dropped.
+
+    :param user: The user, whom ``str(user)`` names.
+    :raises UnsupportedError: If ``redis_session`` is not on, or the user is None or
+        empty.
+    :raises ServiceRefusedError: If Redis refuses.
+    :raises ServiceUnavailableError: If Redis cannot be reached.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
+    """
+    _get_interface("revoke_sessions()", get_state().app).revoke(user)
+
+
+def _get_current(what: str) -> tuple[RedisSession, RedisSessionInterface]:
+    if not flask.has_request_context():
+        raise UnsupportedError(f"{what} without a request", "Call it in a view.")
+    interface = _get_interface(what, flask.current_app)
+    return t.cast(RedisSession, flask.session), interface
+
+
+def _get_interface(what: str, app: flask.Flask) -> RedisSessionInterface:
+    interface = app.session_interface
+    if not isinstance(interface, RedisSessionInterface):
+        hint = "Load the app with redis_session=True."
+        raise UnsupportedError(f"{what} on sessions that are in cookies", hint)
+    return interface
+
+
+def _replace(response: flask.Response, other: flask.Response) -> None:
+    """Make a response say what another one says."""
+    close = getattr(response.response, "close", None)
+    if close is not None:
+        close()
+    response.direct_passthrough = other.direct_passthrough
+    response.response = other.response
+    response.headers = other.headers
+    response.status = other.status
+
+
+def _field(key: str) -> bytes:
+    return f"={key}".encode()
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _to_milliseconds(seconds: float) -> str:
+    return str(max(1, int(min(seconds, _FOREVER) * 1000)))
+
+
+#: Seconds; Redis takes no time that is much longer.
+_FOREVER: t.Final = 1e10
