@@ -51,6 +51,18 @@ class RedisDB(Engine, t.Protocol):
 
     client: "redis.Redis"
 
+    def read(self, key: str, milliseconds: str) -> bytes | None:
+        """Return the value of a key, and have it live so long from now on.
+
+        :param key: The key.
+        :param milliseconds: How long.
+        :returns: The value; None if there is none.
+        :raises ServiceRefusedError: If the server does not take the password, or the
+            key has a value of another type.
+        :raises ServiceUnavailableError: If the server cannot be reached, or cannot
+            write just now.
+        """
+
     def run(
         self, script: Script, keys: Sequence[str], values: Sequence[str | bytes]
     ) -> t.Any:

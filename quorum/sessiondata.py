@@ -13,13 +13,32 @@ from quorum.errors import SessionValueError
 _LOGGER = logging.getLogger("quorum.sessions")
 
 
+_PLAIN: t.Final = frozenset({str, int, float, bool, type(None)})
+_TAGS: t.Final = len(session_json_serializer.order)
+
+
+def _tag(value: t.Any) -> t.Any:
+    """Tag as Flask does, but several times as fast."""
+    kind = type(value)
+    if kind is list:
+        return [item if type(item) in _PLAIN else _tag(item) for item in value]
+    if kind is dict and len(value) != 1:
+        return {
+            key: item if type(item) in _PLAIN else _tag(item)
+            for key, item in value.items()
+        }
+    return session_json_serializer.tag(value)
+
+
 def encode(value: object) -> bytes:
     """Return what Redis keeps of a value; an app context makes no difference.
 
     :param value: The value.
     :returns: Flask's tagged JSON.
     """
-    tagged = session_json_serializer.tag(value)
+    # A tag of the app's own may be for lists.
+    own = len(session_json_serializer.order) != _TAGS
+    tagged = session_json_serializer.tag(value) if own else _tag(value)
     return json.dumps(tagged, separators=(",", ":")).encode()
 
 
@@ -30,6 +49,26 @@ def decode(raw: bytes) -> t.Any:
     :returns: The value.
     """
     return json.loads(raw, object_hook=session_json_serializer.untag)
+
+
+def split(stored: bytes) -> dict[bytes, bytes]:
+    """Return the fields of a stored session.
+
+    :param stored: For each field two lengths, its name and its value.
+    :returns: The values by the names.
+    :raises ValueError: If it is not one.
+    """
+    fields: dict[bytes, bytes] = {}
+    place = 0
+    while place < len(stored):
+        first = stored.index(b" ", place)
+        start = stored.index(b" ", first + 1) + 1
+        middle = start + int(stored[place:first])
+        place = middle + int(stored[first : start - 1])
+        if not start <= middle <= place <= len(stored):
+            raise ValueError
+        fields[stored[start:middle]] = stored[middle:place]
+    return fields
 
 
 def _mark(value: object) -> bytes:

@@ -1,14 +1,15 @@
 """Flask's ``session``, kept on the server, in Redis.
 
-A session is a Redis hash with one field for each of its keys, so that requests that
-change different keys at once do not undo each other's work. The fields that start
-with ``@`` are not the app's: when the session began, and the user it is bound to.
+A stored session has one field for each of its keys, so that requests that change
+different keys at once do not undo each other's work. The fields that start with
+``@`` are not the app's: when the session ends, and the user it is bound to.
 """
 
 import functools
 import hashlib
 import logging
 import secrets
+import time
 import typing as t
 from collections.abc import Sequence
 
@@ -24,7 +25,7 @@ from quorum.errors import (
     SettingMissingError,
     UnsupportedError,
 )
-from quorum.sessiondata import RedisSession
+from quorum.sessiondata import RedisSession, split
 from quorum.state import State, get_state
 
 _LOGGER = logging.getLogger("quorum.sessions")
@@ -64,64 +65,64 @@ class SessionSettings(Settings):
     )
 
 
-#: Returns the fields of a session that is live, and renews its idle time.
-_READ: t.Final = redisdb.Script("""
-local key, idle, permanent, lifetime = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local meta = redis.pcall('HMGET', key, '@start', '@user', '@token', '=_permanent')
-if meta[1] == false then return {} end
-local start = tonumber(meta[1])
-if not start then
-  redis.call('DEL', key)
-  return {'@dropped', ''}
-end
-if meta[2] and redis.call('GET', meta[2]) ~= meta[3] then return {} end
-if meta[4] == 'true' then idle = permanent end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local last = math.min(now + idle, start + lifetime)
-redis.call('PEXPIREAT', key, string.format('%.0f', last))
-if last <= now then return {} end
-return redis.call('HGETALL', key)
-""")
-
-#: Ends a session, and changes one that is live or makes one; 0 if it is gone. A field
-#: is written before others are removed, as a server that is full refuses to write.
+#: Ends a session, and changes one that is there or makes one; 0 if it is gone. What is
+#: new is written before anything is removed, as a full server refuses to write.
 _WRITE: t.Final = redisdb.Script("""
 local ended, old, new, user = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local idle, lifetime, token, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local idle, lifetime, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if ended ~= '' then redis.call('DEL', ended) end
 if new == '' then return 1 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local key, start = new, now
+local names, values = {}, {}
+local function put(name, value)
+  if not values[name] then names[#names + 1] = name end
+  values[name] = value
+end
 if old ~= '' then
-  key = old
-  local meta = redis.call('HMGET', old, '@start', '@user', '@token')
-  if not meta[1] then
-    -- The answer to a first try may have been lost.
-    return old ~= new and redis.call('EXISTS', new) or 0
+  local stored = redis.call('GET', old)
+  -- The answer to a first try may have been lost.
+  if not stored then return old ~= new and redis.call('EXISTS', new) or 0 end
+  local place = 1
+  while place <= #stored do
+    local _, head, name, value = string.find(stored, '^(%d+) (%d+) ', place)
+    place = head + name + value + 1
+    put(string.sub(stored, head + 1, head + name),
+        string.sub(stored, head + name + 1, place - 1))
   end
-  if meta[2] and user == '' and redis.call('GET', meta[2]) ~= meta[3] then
-    return 0
-  end
-  start = meta[1]
 end
-if old == '' or user ~= '' then
-  start = now
-  redis.call('HSET', key, '@start', string.format('%.0f', now))
+if old == '' or user ~= '' then put('@end', string.format('%.0f', now + lifetime)) end
+if user ~= '' then put('@user', user) end
+for i = 4, 3 + count, 2 do put(ARGV[i], ARGV[i + 1]) end
+for i = 4 + count, #ARGV do values[ARGV[i]] = nil end
+local parts = {}
+for _, name in ipairs(names) do
+  local value = values[name]
+  if value then parts[#parts + 1] = #name .. ' ' .. #value .. ' ' .. name .. value end
 end
-for i = 5, 4 + count, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
-for i = 5 + count, #ARGV do redis.call('HDEL', key, ARGV[i]) end
-if user ~= '' then
-  redis.call('SET', user, token, 'NX')
-  redis.call('PEXPIRE', user, lifetime)
-  redis.call('HSET', key, '@user', user, '@token', redis.call('GET', user))
+local last = math.max(now + 1, math.min(now + idle, tonumber(values['@end'])))
+redis.call('SET', new, table.concat(parts), 'PXAT', string.format('%.0f', last))
+local bound = values['@user']
+if bound and old ~= new then
+  redis.call('ZREMRANGEBYSCORE', bound, '-inf', string.format('%.0f', now))
+  if old ~= '' then redis.call('ZREM', bound, old) end
+  redis.call('ZADD', bound, values['@end'], new)
+  local latest = redis.call('ZRANGE', bound, -1, -1, 'WITHSCORES')[2]
+  redis.call('PEXPIREAT', bound, string.format('%.0f', tonumber(latest)))
 end
-if key ~= new then redis.call('RENAME', key, new) end
-local last = math.min(now + idle, start + lifetime)
-redis.call('PEXPIREAT', new, string.format('%.0f', last))
+if old ~= '' and old ~= new then redis.call('DEL', old) end
 return 1
 """)
+
+_REVOKE: t.Final = redisdb.Script("""
+for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('DEL', key) end
+redis.call('DEL', KEYS[1])
+""")
+
+
+#: How identifiers begin, so that it is known before a read how long to renew.
+_PASSING: t.Final = "s"
+_PERMANENT: t.Final = "p"
 
 
 class _UnavailableError(
@@ -199,7 +200,7 @@ class RedisSessionInterface(SessionInterface):
         :raises ServiceRefusedError: If Redis refuses.
         :raises ServiceUnavailableError: If Redis cannot be reached.
         """
-        self._run(_WRITE, [self.get_user_key(user), "", "", ""], ["", "", "", "0"])
+        self._run(_REVOKE, [self.get_user_key(user)], [])
 
     def _read(self, request: flask.Request, session: RedisSession) -> dict[str, bytes]:
         cookie = request.cookies.get(self.get_cookie_name(self._app), "")
@@ -212,12 +213,21 @@ class RedisSessionInterface(SessionInterface):
             return {}
         if itsdangerous.encoding.base64_encode(signature_bytes).decode() != signature:
             return {}
-        times = self._idle, self._permanent, self._lifetime
-        found = self._run(_READ, [self._key(identifier)], times)
-        fields = dict(zip(found[::2], found[1::2], strict=True))
-        if b"@start" not in fields:
-            if fields:
-                _LOGGER.warning("A stored session cannot be read, and is dropped.")
+        idle = self._get_idle(permanent=identifier.startswith(_PERMANENT))
+        try:
+            stored = self._handle.engine.read(self._key(identifier), idle)
+        except ServiceUnavailableError as error:
+            raise _name(error) from error
+        if stored is None:
+            return {}
+        try:
+            fields = split(stored)
+            end = int(fields[b"@end"])
+        except (KeyError, ValueError):
+            _LOGGER.warning("A stored session cannot be read, and is dropped.")
+            session.ended = identifier
+            return {}
+        if end <= time.time() * 1000:
             return {}
         session.cookie, session.identifier = cookie, identifier
         return {
@@ -229,25 +239,30 @@ class RedisSessionInterface(SessionInterface):
     def _save(self, session: RedisSession, response: flask.Response) -> None:
         changed, removed = session.changes(self._settings.limit)
         old = new = session.identifier
-        if session.user or (session.rotated if old else session):
-            new = secrets.token_urlsafe(32)
-        if changed or removed or new != old or session.ended:
+        permanent = session.permanent
+        kind = _PERMANENT if permanent else _PASSING
+        if old:
+            fresh = bool(session.user) or session.rotated or not old.startswith(kind)
+        else:
+            fresh = bool(session.user or session)
+        if fresh:
+            new = f"{kind}{secrets.token_urlsafe(32)}"
+        if changed or removed or fresh or session.ended:
             keys = [self._key(one) for one in (session.ended, old, new)]
-            idle = self._permanent if session.permanent else self._idle
             pairs = [part for key in changed for part in (_field(key), changed[key])]
-            values = [idle, self._lifetime, secrets.token_hex(16), str(len(pairs))]
+            values = [self._get_idle(permanent), self._lifetime, str(len(pairs))]
             fields = [*pairs, *map(_field, removed)]
             if not self._run(_WRITE, [*keys, session.user], [*values, *fields]):
                 _LOGGER.warning("A session that had ended meanwhile was not changed.")
                 return
-        self._set_cookie(session, response, new, {*changed, *removed})
+        self._set_cookie(session, response, new, bool(changed or removed))
 
     def _set_cookie(
         self,
         session: RedisSession,
         response: flask.Response,
         identifier: str,
-        changed: set[str],
+        changed: bool,
     ) -> None:
         app = self._app
         name = self.get_cookie_name(app)
@@ -266,11 +281,7 @@ class RedisSessionInterface(SessionInterface):
         cookie = self._get_signer().sign(identifier).decode()
         again = app.config["SESSION_REFRESH_EACH_REQUEST"] or changed
         # A cookie that says the same could undo a rotation that has overtaken it.
-        if (
-            cookie != session.cookie
-            or "_permanent" in changed
-            or (session.permanent and again)
-        ):
+        if cookie != session.cookie or (session.permanent and again):
             expires = self.get_expiration_time(app, session)
             response.set_cookie(name, cookie, expires=expires, **attributes)
 
@@ -280,20 +291,17 @@ class RedisSessionInterface(SessionInterface):
         try:
             return self._handle.engine.run(script, keys, values)
         except ServiceUnavailableError as error:
-            _LOGGER.error("Sessions cannot be had. %s", error)
-            raise _UnavailableError(*error.args) from error
+            raise _name(error) from error
 
     def _key(self, identifier: str) -> str:
         """Return the Redis key of a session, which nobody can turn into a cookie."""
         return identifier and f"{self._name}:session:{_hash(identifier)}"
 
-    @property
-    def _idle(self) -> str:
-        return _to_milliseconds(self._settings.idle)
-
-    @property
-    def _permanent(self) -> str:
-        return _to_milliseconds(self._app.permanent_session_lifetime.total_seconds())
+    def _get_idle(self, permanent: bool) -> str:
+        seconds = self._settings.idle
+        if permanent:
+            seconds = self._app.permanent_session_lifetime.total_seconds()
+        return _to_milliseconds(seconds)
 
     @property
     def _lifetime(self) -> str:
@@ -396,6 +404,11 @@ def _get_interface(what: str, app: flask.Flask) -> RedisSessionInterface:
         hint = "Load the app with redis_session=True."
         raise UnsupportedError(f"{what} on sessions that are in cookies", hint)
     return interface
+
+
+def _name(error: ServiceUnavailableError) -> _UnavailableError:
+    _LOGGER.error("Sessions cannot be had. %s", error)
+    return _UnavailableError(*error.args)
 
 
 def _replace(response: flask.Response, other: flask.Response) -> None:

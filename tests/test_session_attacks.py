@@ -2,7 +2,6 @@
 
 import pathlib
 import pickle
-import secrets
 import typing as t
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ from flask.sessions import SessionMixin
 
 import quorum
 from quorum import redisdb, sessiondata, sessions
+from quorum.sessiondata import split
 from quorum.sessions import RedisSessionInterface
 from quorum.state import get_state
 from tests.conftest import MakeApp
@@ -61,7 +61,7 @@ def assert_dead(shop: Shop, *cookies: str) -> None:
 
 def fixate_by_cookie(target: Target) -> None:
     shop = target.make()
-    chosen = "A" * 43
+    chosen = f"s{'A' * 43}"
     for cookie in (chosen, f"{chosen}.", f"{chosen}.{'A' * 43}"):
         victim = shop.browser(cookie)
         shop.login(victim, "ann")
@@ -129,7 +129,7 @@ def change_one_bit(target: Target) -> None:
 def sign_an_unknown_identifier(target: Target) -> None:
     shop = target.make()
 
-    assert_dead(shop, sign(shop, "A" * 43), sign(shop, "A"))
+    assert_dead(shop, sign(shop, f"s{'A' * 43}"), sign(shop, "sA"))
 
 
 def bring_the_cookie_of_another_app(target: Target) -> None:
@@ -176,17 +176,17 @@ def replay_after_revocation(target: Target) -> None:
     assert_dead(shop, cookie_of(client))
 
 
-def replay_after_another_login(target: Target) -> None:
+def replay_after_rotation_and_revocation(target: Target) -> None:
     shop = target.make()
     client = shop.browser()
     shop.login(client, "ann")
-    cookie = cookie_of(client)
+    shop.ask(client, lambda _: quorum.rotate_session())
+    assert shop.read(client) == {"user": "ann"}
+
     with shop.app.app_context():
         quorum.revoke_sessions("ann")
 
-    shop.login(shop.browser(), "ann")
-
-    assert_dead(shop, cookie)
+    assert_dead(shop, cookie_of(client))
 
 
 def write_slowly_after_logout(target: Target) -> None:
@@ -226,8 +226,10 @@ def steal_a_dump(target: Target) -> None:
     shop.login(client, "ann")
     redis = shop.redis()
     dump = [key.decode() for key in redis.scan_iter()]
-    for key in (key for key in dump.copy() if redis.type(key) == b"hash"):
-        dump += [part.decode() for pair in redis.hgetall(key).items() for part in pair]
+    for key in (key for key in dump.copy() if redis.type(key) == b"string"):
+        fields = split(redis.get(key))
+        dump += [part.decode() for pair in fields.items() for part in pair]
+    dump += [redis.zrange(key, 0, -1)[0].decode() for key in redis.scan_iter("*user*")]
     parts = {part for text in dump for part in (text, *text.split(":"))}
 
     assert shop.read(client) == {"user": "ann"}
@@ -248,10 +250,13 @@ def plant_a_program(target: Target) -> None:
     shop = target.make()
     client = shop.browser()
     shop.put(client, cart=1, other=2)
-    (key,) = shop.redis().keys()
     path = target.folder / "executed"
-    shop.redis().hset(key, "=cart", pickle.dumps(Payload(path)))
-    shop.redis().hset(key, "=other", f'{{"py/reduce":["pathlib.Path","{path}"]}}')
+    shop.store(
+        **{
+            "=cart": pickle.dumps(Payload(path)),
+            "=other": f'{{"py/reduce":["pathlib.Path","{path}"]}}'.encode(),
+        }
+    )
 
     found = shop.read(client)
 
@@ -269,11 +274,9 @@ def break_script(patch: Patch, name: str, old: str, new: str) -> None:
 def adopt_what_the_cookie_says(patch: Patch) -> None:
     def take(size: int) -> str:
         cookie = flask.request.cookies.get("session", "")
-        return cookie.partition(".")[0] or "B" * size
+        return cookie.partition(".")[0][1:] or "B" * size
 
-    patch.setattr(
-        sessions, "secrets", SimpleNamespace(token_urlsafe=take, token_hex=str)
-    )
+    patch.setattr(sessions, "secrets", SimpleNamespace(token_urlsafe=take))
 
 
 def check_no_signature(patch: Patch) -> None:
@@ -332,29 +335,21 @@ def leave_the_data_at_logout(patch: Patch) -> None:
 
 
 def copy_at_rotation(patch: Patch) -> None:
-    break_script(patch, "_WRITE", "redis.call('RENAME', key, new)", COPY)
+    break_script(patch, "_WRITE", "redis.call('DEL', old)", "")
 
 
-COPY = """
-local all = redis.call('HGETALL', key)
-for i = 1, #all, 2 do redis.call('HSET', new, all[i], all[i + 1]) end
-"""
+def forget_the_index_only(patch: Patch) -> None:
+    break_script(patch, "_REVOKE", "redis.call('DEL', key)", "")
 
 
-def do_not_ask_for_the_user(patch: Patch) -> None:
-    break_script(patch, "_READ", "redis.call('GET', meta[2]) ~= meta[3]", "false")
-
-
-def give_every_login_the_same_token(patch: Patch) -> None:
-    same = SimpleNamespace(
-        token_urlsafe=secrets.token_urlsafe, token_hex=lambda size: "0" * size
-    )
-    patch.setattr(sessions, "secrets", same)
+def do_not_list_what_was_rotated(patch: Patch) -> None:
+    break_script(patch, "_WRITE", "bound and old ~= new", "user ~= ''")
 
 
 def write_without_asking(patch: Patch) -> None:
-    break_script(patch, "_WRITE", "if not meta[1] then", "if false then")
-    break_script(patch, "_WRITE", "start = meta[1]", "old = ''")
+    asks = "return old ~= new and redis.call('EXISTS', new) or 0"
+    break_script(patch, "_WRITE", asks, "stored = ''")
+    break_script(patch, "_WRITE", "if old == '' or", "if not values['@end'] or")
 
 
 def forget_the_keys_before(patch: Patch) -> None:
@@ -401,8 +396,8 @@ ATTACKS: dict[Attack, list[Callable[[Patch], None]]] = {
     bring_the_cookie_of_another_app: [forget_whose_app_it_is],
     replay_after_logout: [leave_the_data_at_logout],
     replay_after_rotation: [copy_at_rotation],
-    replay_after_revocation: [do_not_ask_for_the_user],
-    replay_after_another_login: [give_every_login_the_same_token],
+    replay_after_revocation: [forget_the_index_only],
+    replay_after_rotation_and_revocation: [do_not_list_what_was_rotated],
     write_slowly_after_logout: [write_without_asking],
     rotate_the_secret_key: [forget_the_keys_before, never_forget_a_key],
     steal_a_dump: [store_the_identifier],

@@ -25,6 +25,8 @@ _PASSING = (
     redis.exceptions.ReadOnlyError,
     redis.exceptions.TryAgainError,
 )
+#: Has the client return bytes, whatever its URL says.
+_RAW = {redis.client.NEVER_DECODE: True}
 _REFUSED = (
     redis.exceptions.AuthorizationError,
     redis.AuthenticationError,
@@ -72,6 +74,24 @@ class RedisServer:
         except redis.RedisError as error:
             raise self._explain(error) from error
 
+    def read(self, key: str, milliseconds: str) -> bytes | None:
+        """Return the value of a key, and have it live so long from now on.
+
+        :param key: The key.
+        :param milliseconds: How long.
+        :returns: The value; None if there is none.
+        :raises ServiceRefusedError: If the server does not take the password, or the
+            key has a value of another type.
+        :raises ServiceUnavailableError: If the server cannot be reached, or cannot
+            write just now.
+        """
+        call: Callable[..., t.Any] = self.client.execute_command
+        try:
+            found = call("GETEX", key, "PX", milliseconds, **_RAW)
+        except redis.RedisError as error:
+            raise self._explain(error) from error
+        return t.cast("bytes | None", found)
+
     def run(
         self, script: Script, keys: Sequence[str], values: Sequence[str | bytes]
     ) -> t.Any:
@@ -87,13 +107,12 @@ class RedisServer:
             write just now.
         """
         rest = (len(keys), *keys, *values)
-        raw = {redis.client.NEVER_DECODE: True}
         call: Callable[..., t.Any] = self.client.execute_command
         try:
             try:
-                return call("EVALSHA", script.digest, *rest, **raw)
+                return call("EVALSHA", script.digest, *rest, **_RAW)
             except redis.exceptions.NoScriptError:
-                return call("EVAL", script.text, *rest, **raw)
+                return call("EVAL", script.text, *rest, **_RAW)
         except redis.RedisError as error:
             raise self._explain(error) from error
 
