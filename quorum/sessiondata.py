@@ -101,9 +101,10 @@ class RedisSession(SessionMixin):
         self._marks: dict[str, bytes] = {}
         self.opened = False
         self.saved = False
-        #: The cookie it came in, and the identifier in it; empty if there is none.
-        self.cookie = ""
+        #: Empty if there is no stored session.
         self.identifier = ""
+        #: Whether the cookie it came in is signed with the secret key of today.
+        self.current = False
         #: The identifier of the session that clear() has ended.
         self.ended = ""
         self.rotated = False
@@ -198,10 +199,11 @@ class RedisSession(SessionMixin):
             if raw != self._stored.get(key):
                 changed[key] = raw
         removed = [key for key in self._stored if key not in self._values]
-        sizes = {key: len(raw) for key, raw in (self._stored | changed).items()}
-        size = sum(sizes.values()) - sum(map(sizes.__getitem__, removed))
-        if changed and size > limit:
-            largest = max(changed, key=sizes.__getitem__)
-            reason = f"with it the session has {size} bytes, SESSION_LIMIT is {limit}"
-            raise SessionValueError(largest, reason)
+        if changed:
+            sizes = {key: len(raw) for key, raw in (self._stored | changed).items()}
+            size = sum(sizes.values()) - sum(map(sizes.__getitem__, removed))
+            if size > limit:
+                largest = max(changed, key=sizes.__getitem__)
+                reason = f"with it there are {size} bytes, SESSION_LIMIT is {limit}"
+                raise SessionValueError(largest, reason)
         return changed, removed

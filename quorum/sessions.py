@@ -5,8 +5,10 @@ different keys at once do not undo each other's work. The fields that start with
 ``@`` are not the app's: when the session ends, and the user it is bound to.
 """
 
+import base64
 import functools
 import hashlib
+import hmac
 import logging
 import secrets
 import time
@@ -14,7 +16,6 @@ import typing as t
 from collections.abc import Sequence
 
 import flask
-import itsdangerous
 import werkzeug.exceptions
 from flask.sessions import SessionInterface, SessionMixin, session_json_serializer
 
@@ -148,8 +149,6 @@ class RedisSessionInterface(SessionInterface):
         self._name = state.name
         self._settings = state.settings(SessionSettings)
         self._handle = state.handle(redisdb.SERVICE)
-        self._keys: list[t.Any] = []
-        self._signer = itsdangerous.Signer("")
 
     def open_session(self, app: flask.Flask, request: flask.Request) -> RedisSession:
         """Return the session of a request; nothing is read yet.
@@ -179,7 +178,10 @@ class RedisSessionInterface(SessionInterface):
             except _UnavailableError as error:
                 _replace(response, app.make_response(app.handle_http_exception(error)))
         if session.accessed:
-            response.vary.add("Cookie")
+            if "Vary" in response.headers:
+                response.vary.add("Cookie")
+            else:
+                response.headers["Vary"] = "Cookie"  # much cheaper
 
     def get_user_key(self, user: object) -> str:
         """Return the Redis key that the sessions of a user are bound to.
@@ -204,14 +206,15 @@ class RedisSessionInterface(SessionInterface):
 
     def _read(self, request: flask.Request, session: RedisSession) -> dict[str, bytes]:
         cookie = request.cookies.get(self.get_cookie_name(self._app), "")
-        try:
-            identifier = self._get_signer().unsign(cookie).decode()
-            signature = cookie.rpartition(".")[2]
-            # Base64 has other spellings of the same bytes.
-            signature_bytes = itsdangerous.encoding.base64_decode(signature)
-        except itsdangerous.BadData:
-            return {}
-        if itsdangerous.encoding.base64_encode(signature_bytes).decode() != signature:
+        identifier = cookie.rpartition(".")[0]
+        keys = self._get_keys()
+        # To compare the whole cookie leaves no other spelling of a good one.
+        good = (
+            hmac.compare_digest(self._sign(k, identifier), cookie.encode())
+            for k in keys
+        )
+        number = next((number for number, ok in enumerate(good) if ok), None)
+        if number is None:
             return {}
         idle = self._get_idle(permanent=identifier.startswith(_PERMANENT))
         try:
@@ -229,7 +232,7 @@ class RedisSessionInterface(SessionInterface):
             return {}
         if end <= time.time() * 1000:
             return {}
-        session.cookie, session.identifier = cookie, identifier
+        session.identifier, session.current = identifier, number == 0
         return {
             name[1:].decode(errors="replace"): raw
             for name, raw in fields.items()
@@ -237,6 +240,8 @@ class RedisSessionInterface(SessionInterface):
         }
 
     def _save(self, session: RedisSession, response: flask.Response) -> None:
+        app = self._app
+        name = self.get_cookie_name(app)
         changed, removed = session.changes(self._settings.limit)
         old = new = session.identifier
         permanent = session.permanent
@@ -255,18 +260,20 @@ class RedisSessionInterface(SessionInterface):
             if not self._run(_WRITE, [*keys, session.user], [*values, *fields]):
                 _LOGGER.warning("A session that had ended meanwhile was not changed.")
                 return
-        self._set_cookie(session, response, new, bool(changed or removed))
+        again = changed or removed or app.config["SESSION_REFRESH_EACH_REQUEST"]
+        if new:
+            # A cookie that says the same could undo a rotation that has overtaken it.
+            if fresh or not session.current or (permanent and again):
+                cookie = self._sign(self._get_keys()[0], new).decode()
+                expires = self.get_expiration_time(app, session)
+                attributes = self._get_attributes()
+                response.set_cookie(name, cookie, expires=expires, **attributes)
+        elif session.ended:
+            response.delete_cookie(name, **self._get_attributes())
 
-    def _set_cookie(
-        self,
-        session: RedisSession,
-        response: flask.Response,
-        identifier: str,
-        changed: bool,
-    ) -> None:
+    def _get_attributes(self) -> dict[str, t.Any]:
         app = self._app
-        name = self.get_cookie_name(app)
-        attributes: dict[str, t.Any] = {
+        return {
             "domain": self.get_cookie_domain(app),
             "path": self.get_cookie_path(app),
             "secure": self.get_cookie_secure(app),
@@ -274,16 +281,6 @@ class RedisSessionInterface(SessionInterface):
             "samesite": self.get_cookie_samesite(app),
             "partitioned": self.get_cookie_partitioned(app),
         }
-        if not identifier:
-            if session.ended:
-                response.delete_cookie(name, **attributes)
-            return
-        cookie = self._get_signer().sign(identifier).decode()
-        again = app.config["SESSION_REFRESH_EACH_REQUEST"] or changed
-        # A cookie that says the same could undo a rotation that has overtaken it.
-        if cookie != session.cookie or (session.permanent and again):
-            expires = self.get_expiration_time(app, session)
-            response.set_cookie(name, cookie, expires=expires, **attributes)
 
     def _run(
         self, script: redisdb.Script, keys: list[str], values: Sequence[str | bytes]
@@ -307,18 +304,21 @@ class RedisSessionInterface(SessionInterface):
     def _lifetime(self) -> str:
         return _to_milliseconds(self._settings.lifetime)
 
-    def _get_signer(self) -> itsdangerous.Signer:
-        """Return what signs with the secret key, and knows the ones before it."""
+    def _get_keys(self) -> list[str | bytes]:
+        """Return the secret key, and then those that were it before."""
         app = self._app
-        keys: list[t.Any] = [*(app.config["SECRET_KEY_FALLBACKS"] or ())]
-        keys.append(app.secret_key)
-        if keys != self._keys:
-            salt = f"quorum.session:{self._name}"
-            self._signer = itsdangerous.Signer(
-                keys, salt, key_derivation="hmac", digest_method=hashlib.sha256
-            )
-            self._keys = keys
-        return self._signer
+        return [app.secret_key or "", *(app.config["SECRET_KEY_FALLBACKS"] or ())]
+
+    def _sign(self, key: str | bytes, identifier: str) -> bytes:
+        """Return the cookie of an identifier."""
+        secret = key.encode() if isinstance(key, str) else key
+        salt = f"quorum.session:{self._name}".encode()
+        derived = hmac.digest(secret, salt, "sha256")
+        signature = hmac.digest(derived, identifier.encode(), "sha256")
+        return b"%b.%b" % (
+            identifier.encode(),
+            base64.urlsafe_b64encode(signature).rstrip(b"="),
+        )
 
 
 def start_sessions(state: State) -> None:

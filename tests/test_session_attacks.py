@@ -1,5 +1,7 @@
 """Attacks on sessions; each of them succeeds against a broken variant of the code."""
 
+import base64
+import hmac
 import pathlib
 import pickle
 import typing as t
@@ -7,7 +9,6 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import flask
-import itsdangerous
 import pytest
 from flask.sessions import SessionMixin
 
@@ -46,7 +47,7 @@ def interface_of(shop: Shop) -> RedisSessionInterface:
 
 def sign(shop: Shop, identifier: str) -> str:
     """Return a cookie as somebody makes it who has the secret key."""
-    return interface_of(shop)._get_signer().sign(identifier).decode()
+    return interface_of(shop)._sign("key", identifier).decode()
 
 
 def assert_dead(shop: Shop, *cookies: str) -> None:
@@ -280,27 +281,17 @@ def adopt_what_the_cookie_says(patch: Patch) -> None:
 
 
 def check_no_signature(patch: Patch) -> None:
-    def unsign(self: object, cookie: str) -> bytes:
-        return cookie.rpartition(".")[0].encode()
-
-    patch.setattr(itsdangerous.Signer, "unsign", unsign)
+    same = SimpleNamespace(compare_digest=lambda one, other: True, digest=hmac.digest)
+    patch.setattr(sessions, "hmac", same)
 
 
 def take_any_spelling_of_a_signature(patch: Patch) -> None:
-    patch.setattr(itsdangerous.encoding, "base64_encode", lambda raw: Any())
+    def compare(one: bytes, other: bytes) -> bool:
+        given = base64.urlsafe_b64decode(other.rpartition(b".")[2] + b"==")
+        return base64.urlsafe_b64decode(one.rpartition(b".")[2]) == given
 
-
-class Any:
-    """Equals whatever it is compared with."""
-
-    def decode(self) -> "Any":
-        return self
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    def __hash__(self) -> int:
-        return 0
+    same = SimpleNamespace(compare_digest=compare, digest=hmac.digest)
+    patch.setattr(sessions, "hmac", same)
 
 
 def keep_the_identifier_at_login(patch: Patch) -> None:
@@ -353,23 +344,20 @@ def write_without_asking(patch: Patch) -> None:
 
 
 def forget_the_keys_before(patch: Patch) -> None:
-    def get_signer(self: RedisSessionInterface) -> itsdangerous.Signer:
-        return itsdangerous.Signer(self._app.secret_key or "")
-
-    patch.setattr(RedisSessionInterface, "_get_signer", get_signer)
+    patch.setattr(
+        RedisSessionInterface, "_get_keys", lambda self: [self._app.secret_key]
+    )
 
 
 def never_forget_a_key(patch: Patch) -> None:
-    make = itsdangerous.Signer.__init__
-    known: list[str] = []
+    get_keys = RedisSessionInterface._get_keys
+    known: list[str | bytes] = []
 
-    def make_with_all(
-        self: t.Any, keys: list[str], *rest: t.Any, **more: t.Any
-    ) -> None:
-        known.extend(keys)
-        make(self, known.copy(), *rest, **more)
+    def get_all(self: RedisSessionInterface) -> list[str | bytes]:
+        known.extend(get_keys(self))
+        return [*get_keys(self), *known]
 
-    patch.setattr(itsdangerous.Signer, "__init__", make_with_all)
+    patch.setattr(RedisSessionInterface, "_get_keys", get_all)
 
 
 def store_the_identifier(patch: Patch) -> None:

@@ -302,7 +302,7 @@ def test_session_over_its_limit_names_the_largest_change(make_app: MakeApp) -> N
     assert len(shop.read(client)["old"]) == 898
 
     with pytest.raises(
-        quorum.SessionValueError, match="1005 bytes, SESSION_L"
+        quorum.SessionValueError, match="there are 1005 bytes, SESSION_L"
     ) as caught:
         shop.put(client, large="y" * 100, little=22)
 
