@@ -14,7 +14,7 @@ _LOGGER = logging.getLogger("quorum.sessions")
 
 
 _PLAIN: t.Final = frozenset({str, int, float, bool, type(None)})
-_TAGS: t.Final = len(session_json_serializer.order)
+_TAGS: t.Final = len(session_json_serializer.default_tags)
 
 
 def _tag(value: t.Any) -> t.Any:

@@ -207,6 +207,8 @@ class RedisSessionInterface(SessionInterface):
     def _read(self, request: flask.Request, session: RedisSession) -> dict[str, bytes]:
         cookie = request.cookies.get(self.get_cookie_name(self._app), "")
         identifier = cookie.rpartition(".")[0]
+        if not identifier:
+            return {}
         keys = self._get_keys()
         # To compare the whole cookie leaves no other spelling of a good one.
         good = (
@@ -220,7 +222,7 @@ class RedisSessionInterface(SessionInterface):
         try:
             stored = self._handle.engine.read(self._key(identifier), idle)
         except ServiceUnavailableError as error:
-            raise _name(error) from error
+            raise _as_answer(error) from error
         if stored is None:
             return {}
         try:
@@ -288,7 +290,7 @@ class RedisSessionInterface(SessionInterface):
         try:
             return self._handle.engine.run(script, keys, values)
         except ServiceUnavailableError as error:
-            raise _name(error) from error
+            raise _as_answer(error) from error
 
     def _key(self, identifier: str) -> str:
         """Return the Redis key of a session, which nobody can turn into a cookie."""
@@ -406,7 +408,7 @@ def _get_interface(what: str, app: flask.Flask) -> RedisSessionInterface:
     return interface
 
 
-def _name(error: ServiceUnavailableError) -> _UnavailableError:
+def _as_answer(error: ServiceUnavailableError) -> _UnavailableError:
     _LOGGER.error("Sessions cannot be had. %s", error)
     return _UnavailableError(*error.args)
 

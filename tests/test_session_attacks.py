@@ -287,8 +287,11 @@ def check_no_signature(patch: Patch) -> None:
 
 def take_any_spelling_of_a_signature(patch: Patch) -> None:
     def compare(one: bytes, other: bytes) -> bool:
-        given = base64.urlsafe_b64decode(other.rpartition(b".")[2] + b"==")
-        return base64.urlsafe_b64decode(one.rpartition(b".")[2]) == given
+        first, second = (
+            base64.urlsafe_b64decode(cookie.rpartition(b".")[2] + b"==")
+            for cookie in (one, other)
+        )
+        return first == second
 
     same = SimpleNamespace(compare_digest=compare, digest=hmac.digest)
     patch.setattr(sessions, "hmac", same)

@@ -2,6 +2,7 @@
 
 import base64
 import decimal
+import json
 import logging
 import typing as t
 from collections.abc import Iterator
@@ -10,7 +11,11 @@ from datetime import UTC, datetime, timedelta
 import flask
 import pytest
 from flask.json.tag import JSONTag
-from flask.sessions import SecureCookieSessionInterface, SessionMixin
+from flask.sessions import (
+    SecureCookieSessionInterface,
+    SessionMixin,
+    session_json_serializer,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
@@ -454,6 +459,15 @@ def test_every_value_survives(shop: Shop, value: object, key: str) -> None:
     (found,) = shop.read(client).items()
     assert found[0] == key
     assert shape(found[1]) == shape(value)
+
+
+@given(value=values)
+def test_stored_bytes_are_those_of_flasks_tagged_json(value: object) -> None:
+    tagged = session_json_serializer.tag(value)
+
+    assert (
+        sessiondata.encode(value) == json.dumps(tagged, separators=(",", ":")).encode()
+    )
 
 
 @ANY
