@@ -51,6 +51,10 @@ intersphinx_mapping = {
         "https://docs.aws.amazon.com/boto3/latest",
         str(HERE / "inventories/boto3.txt"),
     ),
+    "pydantic": (
+        "https://docs.pydantic.dev/latest",
+        str(HERE / "inventories/pydantic.txt"),
+    ),
     "pika": (
         "https://pika.readthedocs.io/en/stable",
         str(HERE / "inventories/pika.txt"),
@@ -67,8 +71,15 @@ quorum_variables = [
     "quorum.sessions",
     "quorum.amqp",
     "quorum.amazon",
+    "quorum.tasks",
 ]
-quorum_api = ["quorum", "quorum.mongodb", "quorum.parsers"]
+quorum_api = [
+    "quorum",
+    "quorum.models",
+    "quorum.mongodb",
+    "quorum.parsers",
+    "quorum.testing",
+]
 quorum_sources = [str(HERE.parent / "quorum")]
 quorum_tests = [str(HERE.parent / "tests")]
 quorum_environment = ["quorum/sources.py", "quorum/sphinxext.py"]
@@ -97,10 +108,13 @@ suppress_warnings = ["epub.unknown_project_files"]
 
 # Where a class is defined, and the name that its own manual has it under.
 _PUBLIC = {
+    "ValidationError": "pydantic.ValidationError",
+    "bson.ObjectId": "bson.objectid.ObjectId",
     "flask.app.Flask": "flask.Flask",
     "pika.adapters.blocking_connection.BlockingConnection": "pika.BlockingConnection",
     "pymongo.synchronous.mongo_client.MongoClient": "pymongo.mongo_client.MongoClient",
     "pymongo.synchronous.database.Database": "pymongo.database.Database",
+    "quorum.queries.Where": "quorum.models.Where",
     "redis.client.Redis": "redis.Redis",
     **{
         f"{getattr(quorum, name).__module__}.{name}": f"quorum.{name}"

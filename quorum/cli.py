@@ -8,8 +8,10 @@ import typing as t
 import click
 from flask.cli import NoAppException, ScriptInfo
 
+from quorum import mail
 from quorum.config import VARIABLES, Settings, Variable
 from quorum.errors import QuorumError
+from quorum.extras import require
 from quorum.loading import SERVICES, AppSettings
 from quorum.logs import LogSettings
 from quorum.parsers import mask_url
@@ -81,6 +83,76 @@ def check_services(as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2, default=str))
     if any(row["status"] == "failed" for row in rows):
         click.get_current_context().exit(1)
+
+
+@group.command("mail", cls=Command)
+@click.option(
+    "--to",
+    "to",
+    required=True,
+    multiple=True,
+    metavar="ADDRESS",
+    help="Whom to send it to; may be repeated.",
+)
+@click.option(
+    "--sender", metavar="ADDRESS", help="Whom it is from, if not SMTP_SENDER."
+)
+@click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
+def send_test_mail(to: tuple[str, ...], sender: str | None, as_json: bool) -> None:
+    """Send a test message, and say what happened; exit with 1 if it failed."""
+    state = get_state()
+    address = state.handle(mail.SERVICE).engine.address
+    start = time.perf_counter()
+    message = mail.send_mail(
+        subject=f"Test message of {state.name}",
+        sender=sender,
+        receivers=to,
+        data=f"{state.name} can send mail: this came by {address}.",
+    )
+    sent = {
+        "from": message["From"],
+        "to": list(to),
+        "by": address,
+        "message_id": message["Message-ID"],
+        "seconds": round(time.perf_counter() - start, 4),
+    }
+    if as_json:
+        click.echo(json.dumps(sent, indent=2))
+    else:
+        click.echo(
+            "Sent from {from} to {} by {by}".format(", ".join(to), **sent), nl=False
+        )
+        click.echo(" in {seconds:.2f} s, as {message_id}.".format(**sent))
+
+
+@group.command("setup", cls=Command)
+@click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
+def setup_models(as_json: bool) -> None:
+    """Make the indexes of the model classes; exit with 1 if one cannot be."""
+    module = get_state().models
+    models = require("quorum.models:find_model_classes")(module) if module else []
+    rows = []
+    for model in models:
+        row = _setup(model)
+        rows.append(row)
+        if not as_json:
+            done = ", ".join(row["indexes"]) or "no indexes"
+            click.echo(f"{row['model']:16}  {row['status']:6}  {row['error'] or done}")
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif not models:
+        click.echo("There are no model classes; load(models=…) names their module.")
+    if any(row["status"] == "failed" for row in rows):
+        click.get_current_context().exit(1)
+
+
+def _setup(model: t.Any) -> dict[str, t.Any]:
+    """Make the indexes of a model, and return what happened."""
+    row = {"model": model.__name__, "collection": model.collection_name}
+    try:
+        return {**row, "status": "ok", "indexes": model.setup(), "error": None}
+    except QuorumError as error:
+        return {**row, "status": "failed", "indexes": [], "error": str(error)}
 
 
 def _describe(state: State, variable: Variable[t.Any]) -> dict[str, t.Any]:

@@ -16,7 +16,39 @@ T = t.TypeVar("T")
 #: Names that other programs use for purposes of their own.
 SHARED_NAMES: t.Final = frozenset({"DEBUG", "HOST", "LEVEL", "NAME", "PORT"})
 
+#: The names of all sources, highest first.
+SOURCES: t.Final = (
+    "keyword",
+    "app.config",
+    "environment",
+    ".env",
+    "quorum.json",
+    "default",
+    "not set",
+)
+
 _LONGEST_SHOWN = 80
+
+
+class Found(t.NamedTuple):
+    """The value of a declared variable, and where it came from."""
+
+    #: The typed value; None when there is neither a value nor a default.
+    value: t.Any
+    #: As it was found; None when the default counts.
+    raw: object
+    #: Name of the source, or ``'default'``, or ``'not set'``.
+    source: str
+
+    @property
+    def rank(self) -> int:
+        """How far down its source stands; 0 is the highest."""
+        return SOURCES.index(self.source)
+
+    @property
+    def given(self) -> bool:
+        """Whether a source has it."""
+        return self.rank < SOURCES.index("default")
 
 
 class _Missing:
@@ -250,6 +282,16 @@ class Settings:
         }
         vars(self).update(found)
 
+    @classmethod
+    def _settle(cls, found: dict[str, Found]) -> Iterable[Problem]:
+        """Settle, when an app is loaded, what several variables say together.
+
+        :param found: What the sources have, by the names of the variables; what
+            must not count can be replaced here.
+        :returns: What is wrong.
+        """
+        return ()
+
     def has(self, variable: Variable[t.Any]) -> bool:
         """Return whether a variable of these settings has a value.
 
@@ -278,6 +320,11 @@ class ServiceSettings(Settings):
 
     location: Variable[t.Any]
     timeout: Variable[float]
+
+    @property
+    def configured(self) -> bool:
+        """Whether a variable says where the service is."""
+        return self.has(type(self).location)
 
     @property
     def scheme(self) -> str:

@@ -8,18 +8,29 @@
     ├── LoadError (RuntimeError)             load() was called wrongly
     ├── NotLoadedError (RuntimeError)        no app is loaded
     ├── AppAmbiguousError (RuntimeError)     several are, and no context says which
+    ├── ExecutionDisabledError (RuntimeError) tasks may not run in this process
+    ├── TaskError (ValueError)               a task cannot be taken as it is
+    ├── TaskNotRunError (RuntimeError)       a task was cancelled, or came too late
     ├── UnsupportedError (NotImplementedError) the engine cannot do it
     ├── MissingDependencyError (ImportError) a library of an extra is not installed
+    ├── MessageError (ValueError)            a mail cannot be sent as it is
+    ├── ConflictError (RuntimeError)         somebody else changed the document first
+    ├── DuplicateError (ValueError)          a unique field would have a value twice
+    ├── DocumentError (ValueError)           a stored document does not fit its model
+    ├── ObjectIdError (ValueError)           something is no object id
     ├── SessionValueError (ValueError)       a value of the session cannot be stored
     └── ServiceError                         a server did not do its part
         ├── ServiceUnavailableError (ConnectionError)   trying again may help
-        └── ServiceRefusedError                         it will not
+        ├── MailUncertainError                          it may have done it or not
+        └── ServiceRefusedError                         trying again will not help
+            └── ReceiversRefusedError               for some receivers of a mail
 
 The arguments of each are the facts and ``str()`` is the sentence, so that all of
 them can be pickled.
 """
 
 import typing as t
+from collections.abc import Mapping
 
 DISTRIBUTION: t.Final = "quorum-flask"
 
@@ -28,7 +39,7 @@ class QuorumError(Exception):
     """The base of all of quorum's errors."""
 
     #: Whether the same call may work later; a task with retries looks at it.
-    retryable: t.ClassVar[bool] = False
+    retryable: bool = False
 
 
 class Problem(t.NamedTuple):
@@ -120,6 +131,55 @@ class AppAmbiguousError(QuorumError, RuntimeError):
         )
 
 
+class ExecutionDisabledError(QuorumError, RuntimeError):
+    """Raised when a task would run in a process that was told to run none.
+
+    :param name: Name of the app.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"The app '{self.name}' was loaded with execution=False, and QUEUE_URL is "
+            "'thread:'. Set QUEUE_URL to a queue, or load it with execution=True."
+        )
+
+
+class TaskError(QuorumError, ValueError):
+    """Raised when a task cannot be taken as it is.
+
+    :param name: What the log would call the task.
+    :param reason: What is wrong, and what would be right.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The task '{self.name}' cannot be taken. {self.reason}."
+
+
+class TaskNotRunError(QuorumError, RuntimeError):
+    """Raised when the result is wanted of a task that did not run to its end.
+
+    :param name: What the log calls the task.
+    :param state: ``'cancelled'`` or ``'dropped'``.
+    """
+
+    def __init__(self, name: str, state: str) -> None:
+        super().__init__(name, state)
+        self.name = name
+        self.state = state
+
+    def __str__(self) -> str:
+        return f"The task '{self.name}' was {self.state}, so there is no result."
+
+
 class UnsupportedError(QuorumError, NotImplementedError):
     """Raised when the engine in use cannot do what was asked.
 
@@ -151,6 +211,95 @@ class MissingDependencyError(QuorumError, ImportError):
     def __str__(self) -> str:
         fix = f"pip install '{DISTRIBUTION}[{self.extra}]'"
         return f"'{self.library}' is not installed. Install it with: {fix}."
+
+
+class MessageError(QuorumError, ValueError):
+    """Raised when a mail cannot be sent as it is; nothing has been sent.
+
+    :param argument: The argument of ``send_mail`` that is at fault.
+    :param reason: What is wrong and what would be right.
+    """
+
+    def __init__(self, argument: str, reason: str) -> None:
+        super().__init__(argument, reason)
+        self.argument = argument
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.argument}: {self.reason}"
+
+
+class ConflictError(QuorumError, RuntimeError):
+    """Raised when somebody else changed or deleted a document since it was loaded.
+
+    :param model: Name of the model.
+    :param id: The document's id, as text.
+    """
+
+    def __init__(self, model: str, id: str) -> None:
+        super().__init__(model, id)
+        self.model = model
+        self.id = id
+
+    def __str__(self) -> str:
+        return (
+            f"The {self.model} with the id {self.id} was changed or deleted since it "
+            "was loaded. Load it again and repeat the change."
+        )
+
+
+class DuplicateError(QuorumError, ValueError):
+    """Raised when two documents would have the same value in a unique field.
+
+    :param model: Name of the model.
+    :param field: Name of the field; a nested one has dots.
+    """
+
+    def __init__(self, model: str, field: str) -> None:
+        super().__init__(model, field)
+        self.model = model
+        self.field = field
+
+    def __str__(self) -> str:
+        return (
+            f"More than one {self.model} would have the same '{self.field}', which is "
+            "unique. Choose another value."
+        )
+
+
+class DocumentError(QuorumError, ValueError):
+    """Raised when a stored document does not fit its model.
+
+    :param model: Name of the model.
+    :param id: The document's id, as text.
+    :param reason: What does not fit, without the values.
+    """
+
+    def __init__(self, model: str, id: str, reason: str) -> None:
+        super().__init__(model, id, reason)
+        self.model = model
+        self.id = id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"The stored {self.model} with the id {self.id} does not fit the model: "
+            f"{self.reason}. Change the document, or give the model room for it."
+        )
+
+
+class ObjectIdError(QuorumError, ValueError):
+    """Raised when something that should be an object id is none.
+
+    :param value: What was given instead, shortened.
+    """
+
+    def __init__(self, value: str) -> None:
+        super().__init__(value)
+        self.value = value
+
+    def __str__(self) -> str:
+        return f"{self.value} is no object id, which is 24 hexadecimal digits."
 
 
 class SessionValueError(QuorumError, ValueError):
@@ -206,3 +355,44 @@ class ServiceUnavailableError(ServiceError, ConnectionError):
 
 class ServiceRefusedError(ServiceError):
     """Raised when a server refused; trying again will not help."""
+
+
+class ReceiversRefusedError(ServiceRefusedError):
+    """Raised when a mail server did not take some or all receivers of a mail.
+
+    :param service: The service, as ``flask quorum check`` names it.
+    :param host: Host of the server.
+    :param port: Port of the server.
+    :param refused: The server's answers by the addresses that it refused.
+    :param accepted: The addresses that have the mail.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        host: str,
+        port: int,
+        refused: Mapping[str, str],
+        accepted: tuple[str, ...] = (),
+    ) -> None:
+        answers = "; ".join(f"{who} ({answer})" for who, answer in refused.items())
+        others = f"the other {len(accepted)} have it" if accepted else "nobody has it"
+        reason = f"the mail was refused for {answers}; {others}"
+        super().__init__(service, host, port, reason)
+        self.args = (service, host, port, refused, accepted)
+        self.refused = refused
+        self.accepted = accepted
+        #: Nobody has the mail, and each refusal was a temporary one.
+        self.retryable = not accepted and all(
+            answer.startswith("4") for answer in refused.values()
+        )
+
+
+class MailUncertainError(ServiceError):
+    """Raised when the answer to a complete mail was lost.
+
+    The server may have taken the mail or not, so sending it again may deliver it
+    twice.
+    """
+
+    _remedy = "It may have been sent: sending it again may deliver it twice."

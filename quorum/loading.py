@@ -1,16 +1,19 @@
 """Wires an app to its configuration and services, releases it again, and serves it."""
 
+import contextlib
 import ipaddress
+import signal
 import socket
 import sys
+import threading
 import types
 import typing as t
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import flask
 
 # Each of these declares variables, which load() has to know.
-from quorum import amazon, amqp, mail, mongodb, parsers, redisdb, sessions
+from quorum import amazon, amqp, mail, mongodb, parsers, redisdb, sessions, tasks
 from quorum import state as states
 from quorum.config import Settings, Variable, variable
 from quorum.errors import (
@@ -36,6 +39,7 @@ SERVICES: t.Final[tuple[Service[t.Any, t.Any], ...]] = (
     mongodb.SERVICE,
     amqp.SERVICE,
     amazon.SERVICE,
+    tasks.SERVICE,
 )
 
 
@@ -142,6 +146,8 @@ def load(
             _set_flask(state, kwargs)
             _set_autoescape(state)
             start_log(state, logger)
+            for function, seconds in tasks.REPEATED:
+                tasks.add_repeated(state, function, seconds)
             if redis_session:
                 sessions.start_sessions(state)
             state.register()
@@ -157,8 +163,10 @@ def load(
 def unload(*, app: flask.Flask | None = None) -> None:
     """Release what :func:`load` and the app's services took, and forget the app.
 
-    Connections and files are closed, threads joined, handlers removed, and the app is
-    as it was before it was loaded. Unloading what is not loaded does nothing.
+    Background tasks have QUEUE_DRAIN seconds to come to their end, and the names of
+    those that do not are logged. Connections and files are closed, threads joined,
+    handlers removed, and the app is as it was before it was loaded. Unloading what is
+    not loaded does nothing.
 
     :param app: The app; without it, the app in use.
     :raises AppAmbiguousError: If several apps are loaded and there is no context.
@@ -190,6 +198,7 @@ def onrun(function: F) -> F:
 def call_run() -> None:
     """Call the functions of :func:`onrun`, each once, in the order of registration.
 
+    Then the functions of :func:`background` begin.
     :func:`run` does so itself. Under another WSGI server the app calls this when it
     starts. A function that raises stops the call; it and those behind it are called
     by the next one.
@@ -202,6 +211,7 @@ def call_run() -> None:
         while state.run_functions:
             state.run_functions[0]()
             del state.run_functions[0]
+        tasks.start_repeated(state)
 
 
 def run(server: str = "base") -> None:
@@ -228,7 +238,24 @@ def run(server: str = "base") -> None:
         source = state.found["HOST"].source
         fault = f"{settings.host!r} is no host that can be listened on: {error}."
         raise ConfigError(Problem("HOST", source, fault)) from error
-    serve(state, settings)
+    with _ending_well():
+        serve(state, settings)
+
+
+@contextlib.contextmanager
+def _ending_well() -> Iterator[None]:
+    """Have SIGTERM end the program as any other end does, with its tasks done."""
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )
+    if ours:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run_base(state: State, settings: AppSettings) -> None:

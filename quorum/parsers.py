@@ -168,7 +168,10 @@ def choice(*words: str) -> Parser[str]:
 
 
 class URL(str):
-    """A URL that shows no password when it is printed with ``repr()``."""
+    """A URL that shows no password when it is printed with ``repr()``.
+
+    One such as ``memory:``, a scheme with at most a word behind it, hides nothing.
+    """
 
     __slots__ = ()
 
@@ -182,8 +185,12 @@ class URL(str):
         """What stands before the first colon."""
         return self.partition(":")[0].lower()
 
+    @property
+    def _is_open(self) -> bool:
+        return re.fullmatch(r"\w+:\w*", self) is not None
+
     def __repr__(self) -> str:
-        return f"<URL {self.scheme}:***>"
+        return super().__repr__() if self._is_open else f"<URL {self.scheme}:***>"
 
 
 def url(*schemes: str) -> Parser[URL]:
@@ -233,7 +240,7 @@ def secret_texts(value: object) -> set[str]:
     :returns: The value itself, and the password if it is a URL; each also as
         ``repr()`` and JSON write it.
     """
-    if value is None:
+    if value is None or (isinstance(value, URL) and value._is_open):
         return set()
     plain = {value.decode("latin-1") if isinstance(value, bytes) else str(value)}
     if isinstance(value, bytes):

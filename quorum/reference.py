@@ -77,7 +77,9 @@ def _check_members(name: str, item: type, entry: Directive) -> Iterator[Finding]
     shown = set(re.findall(r"\w+", entry.options.get("members", "")))
     shown |= set(re.findall(r"^\.\. [\w:]+:: (\w+)", entry.body, re.MULTILINE))
     members = [member for member in vars(item) if not member.startswith("_")]
-    for member in sorted(set(members) - shown):
+    # The fields of a data class are parameters, which the docstring describes.
+    fields = set(getattr(item, "__dataclass_fields__", ()))
+    for member in sorted(set(members) - shown - fields):
         text = f"{name}.{member} is public, but the entry of its class leaves it out"
         yield Finding("api-undocumented", entry.place, text)
     for member in sorted(shown - set(members)):
@@ -243,7 +245,7 @@ def _real_signature(item: t.Any) -> str:
         return f"({text})"
     shown = annotation
     if not isinstance(shown, str):
-        shown = inspect.formatannotation(annotation)
+        shown = inspect.formatannotation(annotation).replace("NoneType", "None")
     return f"({text}) -> {_plain(shown)}"
 
 

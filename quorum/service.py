@@ -82,14 +82,16 @@ class Handle(t.Generic[S, E]):
     @property
     def configured(self) -> bool:
         """Whether a variable says where the service is."""
-        return self.settings.has(type(self.settings).location)
+        return self.settings.configured
 
     def close(self) -> None:
-        """Close the engine if there is one."""
-        with self._lock:
-            engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.close()
+        """Close the engine if there is one; until it is closed, no other is made."""
+        engine = self._engine
+        try:
+            if engine is not None:
+                engine.close()
+        finally:
+            self._engine = None
 
     def after_fork(self) -> None:
         """Start anew in a child process; its parent's engine is kept, unused.

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import flask
 
-from quorum.config import SPELLINGS, VARIABLES, Variable, did_you_mean
+from quorum.config import SPELLINGS, VARIABLES, Found, Variable, did_you_mean
 from quorum.errors import ConfigError, Problem
 from quorum.extras import require
 
@@ -23,17 +23,6 @@ class Source(t.NamedTuple):
 
     name: str
     values: Mapping[str, object]
-
-
-class Found(t.NamedTuple):
-    """The value of a declared variable, and where it came from."""
-
-    #: The typed value; None when there is neither a value nor a default.
-    value: t.Any
-    #: As it was found; None when the default counts.
-    raw: object
-    #: Name of the source, or ``'default'``, or ``'not set'``.
-    source: str
 
 
 class Sources:
@@ -77,6 +66,9 @@ class Sources:
                 found[variable.name] = self.find(variable)
             except ConfigError as error:
                 problems.extend(error.problems)
+        if not problems:
+            owners = dict.fromkeys(v.owner for v in VARIABLES.values() if v.owner)
+            problems = [item for owner in owners for item in owner._settle(found)]
         if problems:
             raise ConfigError(*problems)
         return found

@@ -13,10 +13,10 @@ import flask
 import flask.globals
 
 from quorum import parsers
-from quorum.config import DECLARED, VARIABLES, Settings, Variable
+from quorum.config import DECLARED, VARIABLES, Found, Settings, Variable
 from quorum.errors import AppAmbiguousError, NotLoadedError
 from quorum.service import E, Handle, S, Service
-from quorum.sources import Found, Sources
+from quorum.sources import Sources
 
 G = t.TypeVar("G", bound=Settings)
 
@@ -52,6 +52,8 @@ class State:
         self.mongo_database: str | None = None
         self.models: types.ModuleType | None = None
         self.run_functions: list[Callable[[], object]] = []
+        #: Functions to repeat, with the seconds from one start to the next.
+        self.repeated: list[tuple[Callable[[], object], float | None]] = []
         self._lock = threading.RLock()
         self._settings: dict[type[Settings], Settings] = {}
         self._handles: dict[str, Handle[t.Any, t.Any]] = {}

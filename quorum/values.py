@@ -5,10 +5,9 @@ import typing as t
 from collections.abc import Callable, Hashable, Iterator
 
 from quorum import state as states
-from quorum.config import SPELLINGS, VARIABLES, Settings, Variable, parse
+from quorum.config import SPELLINGS, VARIABLES, Found, Settings, Variable, parse
 from quorum.errors import SettingMissingError
 from quorum.parsers import as_parser
-from quorum.sources import Found
 from quorum.state import State, get_state
 
 T = t.TypeVar("T")

@@ -11,6 +11,7 @@ import pytest
 import quorum
 from quorum import config, state
 from quorum.loading import RUN_FUNCTIONS
+from quorum.tasks import REPEATED
 
 pytest.register_assert_rewrite("tests.sessions_contract")
 
@@ -32,6 +33,7 @@ def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for known in state.loaded_states():
         quorum.unload(app=known.app)
     RUN_FUNCTIONS.clear()
+    REPEATED.clear()
     for registry, before in (
         (config.VARIABLES, variables),
         (config.SPELLINGS, spellings),

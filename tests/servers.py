@@ -13,23 +13,30 @@ by ``stop()``, when a start fails half way, and at the latest when the
 interpreter exits.
 """
 
-import importlib.util
-import json
 import os
 import shutil
 import signal
 import sys
 import typing as t
 from collections.abc import Sequence
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-from .servers_process import HOST, Process, Server, ServerError, exchange, find_port
+from .servers_mail import PostfixServer, Received, SmtpServer
+from .servers_process import (
+    HOST,
+    Process,
+    Server,
+    ServerError,
+    exchange,
+    find_absent,
+    find_port,
+    join_credentials,
+)
 
 __all__ = [
     "MongoServer",
+    "PostfixServer",
     "RabbitServer",
     "Received",
     "RedisServer",
@@ -38,21 +45,6 @@ __all__ = [
     "ServerError",
     "SmtpServer",
 ]
-
-SMTP_PROGRAM: t.Final = Path(__file__).with_name("servers_smtp.py")
-
-
-def join_credentials(user: str, password: str) -> str:
-    """Write a user and password as a URL does, with the sign that ends them."""
-    return f"{quote(user, safe='')}:{quote(password, safe='')}@"
-
-
-def find_absent(*modules: str) -> str | None:
-    """Say which of these Python modules is not installed, if any."""
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            return f"{module} is not installed: pip install 'quorum-flask[test]'"
-    return None
 
 
 class RedisServer(Server):
@@ -210,86 +202,6 @@ class RabbitServer(Server):
         if mapper is not None:
             mapper.kill()
             mapper.wait()
-
-
-class Received(t.NamedTuple):
-    """A mail that :class:`SmtpServer` took."""
-
-    sender: str
-    receivers: list[str]
-    data: bytes
-
-    @property
-    def message(self) -> EmailMessage:
-        """The mail itself, parsed."""
-        message = message_from_bytes(self.data, policy=policy.default)
-        assert isinstance(message, EmailMessage)
-        return message
-
-
-class SmtpServer(Server):
-    """aiosmtpd, which keeps what it takes.
-
-    :param mode: Whether it speaks TLS never, after STARTTLS, or from the start.
-    :param user: Name that clients must authenticate with, if any.
-    :param password: Password that belongs to it.
-    """
-
-    name = "aiosmtpd"
-
-    def __init__(
-        self,
-        *,
-        mode: t.Literal["plain", "starttls", "tls"] = "starttls",
-        user: str | None = None,
-        password: str | None = None,
-    ) -> None:
-        super().__init__()
-        self.mode: t.Final = mode
-        self.user = user
-        self.password = password
-
-    @staticmethod
-    def missing() -> str | None:
-        return find_absent("aiosmtpd", "trustme")
-
-    @property
-    def url(self) -> str:
-        scheme = "smtps" if self.mode == "tls" else "smtp"
-        credentials = ""
-        if self.user is not None:
-            credentials = join_credentials(self.user, self.password or "")
-        return f"{scheme}://{credentials}{self.host}:{self.port}"
-
-    @property
-    def ca_file(self) -> Path:
-        """The certificate of who signed the server's, unless the mode is plain."""
-        return self.folder / "ca.pem"
-
-    @property
-    def received(self) -> list[Received]:
-        """What the server took, oldest first."""
-        files = sorted((self.folder / "mail").glob("*.json"))
-        return [_read_mail(file) for file in files]
-
-    def clear(self) -> None:
-        """Forget what the server took."""
-        for file in (self.folder / "mail").glob("*.json"):
-            file.unlink()
-
-    def _get_command(self) -> Sequence[str | Path]:
-        where = [str(self.folder), self.host, str(self.port), self.mode]
-        login = [self.user or "", self.password or ""]
-        return [sys.executable, "-P", SMTP_PROGRAM, *where, *login]
-
-    def _answers(self) -> bool:
-        greeting = [] if self.mode == "tls" else [b"220 "]
-        return exchange(self.host, self.port, b"", *greeting)
-
-
-def _read_mail(file: Path) -> Received:
-    mail = json.loads(file.read_text())
-    return Received(mail["sender"], mail["receivers"], mail["data"].encode("latin-1"))
 
 
 class S3Server(Server):

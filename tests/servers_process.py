@@ -3,6 +3,7 @@
 import abc
 import atexit
 import contextlib
+import importlib.util
 import os
 import random
 import shutil
@@ -15,6 +16,7 @@ import typing as t
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import quote
 
 HOST: t.Final = "127.0.0.1"
 
@@ -64,6 +66,19 @@ def exchange(host: str, port: int, said: bytes, *expected: bytes) -> bool:
             return not expected or heard.startswith(expected)
     except OSError:
         return False
+
+
+def join_credentials(user: str, password: str) -> str:
+    """Write a user and password as a URL does, with the sign that ends them."""
+    return f"{quote(user, safe='')}:{quote(password, safe='')}@"
+
+
+def find_absent(*modules: str) -> str | None:
+    """Say which of these Python modules is not installed, if any."""
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            return f"{module} is not installed: pip install 'quorum-flask[test]'"
+    return None
 
 
 class Server(abc.ABC):

@@ -1,15 +1,17 @@
 """The program that :class:`tests.servers.SmtpServer` runs in a process of its own."""
 
 import asyncio
+import functools
+import itertools
 import json
-import os
 import signal
 import ssl
 import sys
 import time
+import typing as t
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 
@@ -36,21 +38,51 @@ class Keeper:
         return "250 OK"
 
 
+class CountedSMTP(SMTP):
+    """Tells of its connection, and of every verb in it before it answers."""
+
+    def __init__(self, *args: t.Any, tell: Callable[[str], None], **options: t.Any):
+        super().__init__(*args, **options)
+        self._tell = tell
+        self._smtp_methods = {
+            verb: self._count(verb, method)
+            for verb, method in self._smtp_methods.items()
+        }
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Tell of the connection, but not again after STARTTLS."""
+        if self.transport is None:
+            self._tell("")
+        super().connection_made(transport)
+
+    def _count(
+        self, verb: str, method: Callable[[str], Awaitable[None]]
+    ) -> Callable[[str], Awaitable[None]]:
+        @functools.wraps(method)
+        async def counted(argument: str) -> None:
+            self._tell(verb)
+            await method(argument)
+
+        return counted
+
+
 def make_context(folder: Path) -> ssl.SSLContext:
-    """Make the server's side of TLS; a restart keeps the certificate."""
-    certificate = folder / "certificate.pem"
-    if not certificate.exists():
-        authority = trustme.CA()
-        authority.cert_pem.write_to_path(os.fspath(folder / "ca.pem"))
-        issued = authority.issue_cert("localhost", "127.0.0.1")
-        issued.private_key_and_cert_chain_pem.write_to_path(os.fspath(certificate))
+    """Make the server's side of TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(folder / "certificate.pem")
     return context
 
 
 async def serve(
-    folder: Path, host: str, port: int, *, mode: str, user: str, password: str
+    folder: Path,
+    host: str,
+    port: int,
+    *,
+    mode: str,
+    user: str,
+    password: str,
+    size_limit: int,
+    smtputf8: bool,
 ) -> None:
     """Serve until SIGTERM comes."""
     expected = LoginPassword(user.encode(), password.encode())
@@ -64,11 +96,18 @@ async def serve(
     loop = asyncio.get_running_loop()
     keeper = Keeper(folder / "mail")
     context = None if mode == "plain" else make_context(folder)
+    numbers = itertools.count()
+
+    def tell(number: int, verb: str) -> None:
+        with (folder / "commands").open("a") as file:
+            file.write(f"{number} {verb}\n")
 
     def answer() -> SMTP:
-        return SMTP(
+        return CountedSMTP(
             keeper,
-            enable_SMTPUTF8=True,
+            tell=functools.partial(tell, next(numbers)),
+            data_size_limit=size_limit,
+            enable_SMTPUTF8=smtputf8,
             hostname="localhost",
             loop=loop,
             tls_context=context if mode == "starttls" else None,
@@ -88,7 +127,5 @@ async def serve(
 
 
 if __name__ == "__main__":
-    folder, host, port, mode, user, password = sys.argv[1:]
-    asyncio.run(
-        serve(Path(folder), host, int(port), mode=mode, user=user, password=password)
-    )
+    options = json.loads(sys.argv[1])
+    asyncio.run(serve(Path(options.pop("folder")), **options))

@@ -9,6 +9,7 @@ import pytest
 from tests.benchmarks import find_benchmarks
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.imports import find_added_modules, find_libraries
+from tests.benchmarks.mail import open_raw, send_ours, serving
 from tests.benchmarks.measuring import (
     Effort,
     Ratio,
@@ -19,6 +20,7 @@ from tests.benchmarks.measuring import (
     timed,
 )
 from tests.benchmarks.request import answer, log_and_answer, make_app, make_requester
+from tests.servers import SmtpServer
 
 SHORT = Effort(seconds=0, rounds=1)
 
@@ -51,6 +53,22 @@ def test_request_makes_few_calls_above_those_of_plain_flask(
 
         assert request() == plain() == b"Hello."
         assert count_calls(request) - count_calls(plain) <= 20
+
+
+@pytest.mark.parametrize("rich", [False, True])
+def test_mail_is_held_against_the_very_same_mail(rich: bool) -> None:
+    server = SmtpServer(mode="plain")
+
+    with serving(server), open_raw(server, rich) as send_raw:
+        send_ours(rich)
+        send_raw()
+        ours, raw = (mail.message for mail in server.received)
+
+    assert ours.keys() == raw.keys()
+    for part, limit in zip(ours.walk(), raw.walk(), strict=True):
+        assert part.get_content_type() == limit.get_content_type()
+        if not part.is_multipart():
+            assert part.get_content() == limit.get_content()
 
 
 def test_libraries_are_neither_quorum_nor_of_python() -> None:

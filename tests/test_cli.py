@@ -14,6 +14,7 @@ from click.testing import Result
 import quorum
 from quorum import cli, config
 from quorum.loading import SERVICES
+from quorum.testing import outbox
 from tests.conftest import MakeApp
 from tests.processes import clean_environment, free_port
 
@@ -324,8 +325,9 @@ def test_services_that_are_not_configured_are_no_failure(make_app: MakeApp) -> N
     result = invoke(app, "check")
 
     assert result.exit_code == 0
-    lines = [line.split() for line in result.output.splitlines()]
-    assert lines == [[service.name, "not", "configured"] for service in SERVICES]
+    *lines, queue = [line.split() for line in result.output.splitlines()]
+    assert lines == [[item.name, "not", "configured"] for item in SERVICES[:-1]]
+    assert (queue[:2], queue[-1]) == (["queue", "ok"], "thread:")
 
 
 def test_services_in_memory_are_ok(make_app: MakeApp) -> None:
@@ -386,7 +388,7 @@ def test_a_service_that_nobody_serves_fails(
 
 
 def test_every_service_that_can_be_configured_is_tried_here() -> None:
-    assert set(FAILING) == {service.name for service in SERVICES}
+    assert set(FAILING) == {service.name for service in SERVICES} - {"queue"}
 
 
 def test_a_service_that_fails_keeps_no_other_from_being_asked(
@@ -402,6 +404,7 @@ def test_a_service_that_fails_keeps_no_other_from_being_asked(
         "mongodb": "ok",
         "amqp": "not configured",
         "amazon": "not configured",
+        "queue": "ok",
     }
 
 
@@ -692,7 +695,7 @@ def test_the_time_that_a_service_took_is_told_in_seconds_and_milliseconds(
     outputs = []
 
     for arguments in (["check", "--json"], ["check"]):
-        clock = iter([10.0, 12.5])
+        clock = iter([10.0, 12.5, 20.0, 20.0])  # the queue is always asked, too
         monkeypatch.setattr("quorum.cli.time.perf_counter", clock.__next__)
         result = app.test_cli_runner().invoke(cli.group, arguments)
         outputs.append(result.output)
@@ -700,3 +703,63 @@ def test_the_time_that_a_service_took_is_told_in_seconds_and_milliseconds(
     seconds = {row["service"]: row["seconds"] for row in json.loads(outputs[0])}
     assert seconds["redis"] == 2.5
     assert "2500 ms" in outputs[1]
+
+
+def test_mail_sends_a_test_message(make_app: MakeApp) -> None:
+    app = make_app("shop", SMTP_URL="memory:", SMTP_SENDER="shop@example.org")
+
+    result = invoke(app, "mail", "--to", "ann@example.org", "--to", "bob@example.org")
+
+    (message,) = outbox(app)
+    assert message["Subject"] == "Test message of shop"
+    assert message.envelope_to == ("ann@example.org", "bob@example.org")
+    assert result.exit_code == 0
+    assert re.fullmatch(
+        r"Sent from shop@example\.org to ann@example\.org, bob@example\.org by "
+        rf"memory: in \d\.\d\d s, as {re.escape(message['Message-ID'])}\.\n",
+        result.output,
+    )
+
+
+def test_mail_prints_json(make_app: MakeApp) -> None:
+    app = make_app(SMTP_URL="memory:")
+    options = ("--to", "ann@example.org", "--sender", "Shop <shop@example.org>")
+
+    result = invoke(app, "mail", *options, "--json")
+
+    (message,) = outbox(app)
+    sent = json.loads(result.output)
+    assert sent.pop("seconds") >= 0
+    assert sent == {
+        "from": "Shop <shop@example.org>",
+        "to": ["ann@example.org"],
+        "by": "memory:",
+        "message_id": message["Message-ID"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("variables", "options", "text"),
+    [
+        ({}, ["--to", "a@b"], "Error: SMTP_URL (not set): it has no value"),
+        ({"SMTP_URL": "memory:"}, ["--to", "a@b"], "Error: sender: there is none."),
+        ({"SMTP_URL": "memory:"}, ["--to", "a"], "Error: sender: there is none."),
+        (
+            {"SMTP_URL": "memory:", "SMTP_SENDER": "a@b"},
+            ["--to", "a"],
+            "Error: receivers: 'a' is not one address",
+        ),
+        (
+            {"SMTP_URL": "smtp://127.0.0.1:1", "SMTP_SENDER": "a@b"},
+            ["--to", "a@b"],
+            "Error: mail at 127.0.0.1:1: [Errno 111] Connection refused.",
+        ),
+    ],
+)
+def test_mail_that_fails_is_a_message_and_an_exit_code(
+    make_app: MakeApp, variables: dict[str, str], options: list[str], text: str
+) -> None:
+    result = invoke(make_app(**variables), "mail", *options)
+
+    assert result.exit_code == 1
+    assert result.output.startswith(text)

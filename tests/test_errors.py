@@ -20,12 +20,22 @@ BASES: dict[type[errors.QuorumError], type[Exception]] = {
     errors.LoadError: RuntimeError,
     errors.NotLoadedError: RuntimeError,
     errors.AppAmbiguousError: RuntimeError,
+    errors.ExecutionDisabledError: RuntimeError,
+    errors.TaskError: ValueError,
+    errors.TaskNotRunError: RuntimeError,
     errors.UnsupportedError: NotImplementedError,
     errors.MissingDependencyError: ImportError,
+    errors.ConflictError: RuntimeError,
+    errors.DuplicateError: ValueError,
+    errors.DocumentError: ValueError,
+    errors.ObjectIdError: ValueError,
     errors.SessionValueError: ValueError,
     errors.ServiceError: Exception,
     errors.ServiceUnavailableError: ConnectionError,
     errors.ServiceRefusedError: errors.ServiceError,
+    errors.MessageError: ValueError,
+    errors.MailUncertainError: errors.ServiceError,
+    errors.ReceiversRefusedError: errors.ServiceRefusedError,
 }
 
 #: Errors of each kind with all of their facts.
@@ -39,11 +49,21 @@ SAMPLES: list[errors.QuorumError] = [
     errors.NotLoadedError("shop"),
     errors.NotLoadedError(),
     errors.AppAmbiguousError("shop", "bank"),
+    errors.ExecutionDisabledError("shop"),
+    errors.TaskError("shop.pay", "It is not callable"),
+    errors.TaskNotRunError("shop.pay", "cancelled"),
     errors.UnsupportedError("The server 'cherry'", "Choose 'base'."),
     errors.UnsupportedError("The server 'cherry'"),
     errors.MissingDependencyError("python-dotenv", "dotenv"),
+    errors.ConflictError("Person", "6b031a82b089c967c135a2d2"),
+    errors.DuplicateError("Person", "email"),
+    errors.DocumentError("Person", "6b031a82b089c967c135a2d2", "age: missing"),
+    errors.ObjectIdError("'x'"),
     errors.SessionValueError("cart", "a set is not JSON serializable."),
     errors.ServiceError(*PLACE),
+    errors.MessageError("sender", "there is none. Pass it, or set SMTP_SENDER."),
+    errors.MailUncertainError(*PLACE),
+    errors.ReceiversRefusedError(*PLACE[:3], {"ann@example.org": "450 busy"}),
     errors.ServiceUnavailableError(*PLACE),
     errors.ServiceRefusedError(*PLACE),
     errors.ServiceRefusedError("amazon", "", 0, "there are no keys to use."),
@@ -55,6 +75,8 @@ every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=repr)
 
 
 def leaves(value: object) -> t.Iterator[object]:
+    if isinstance(value, dict):
+        value = (*value, *value.values())
     if isinstance(value, tuple):
         for item in value:
             yield from leaves(item)

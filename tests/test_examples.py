@@ -1,9 +1,13 @@
 """Every program of ``examples/``, run as it stands."""
 
+import email
+import email.message
+import email.policy
 import pathlib
 import re
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 
 import pytest
@@ -137,7 +141,56 @@ def test_the_commands_of_the_tutorial_work() -> None:
         assert shown in done.stdout
 
 
-@pytest.mark.parametrize("path", ["test_shop.py", "guestbook/test_guestbook.py"])
+def test_the_shop_confirms_orders(tmp_path: pathlib.Path) -> None:
+    """The folder ``orders`` is served; its mail goes to files."""
+    port = free_port()
+    env = clean_environment(PORT=str(port), SMTP_URL=f"file:{tmp_path}")
+    url = f"http://127.0.0.1:{port}/orders"
+
+    with running("orders.py", cwd=EXAMPLES / "orders", env=env) as process:
+        with pytest.raises(urllib.error.HTTPError, match="405"):
+            get(url, process)
+        form = b"address=Ann%20%3Cann@example.org%3E&item=%3Cb%3Etea"
+        with urllib.request.urlopen(url, data=form) as answer:
+            assert answer.status == 202
+        with pytest.raises(urllib.error.HTTPError) as info:
+            urllib.request.urlopen(url, data=b"address=ann&item=tea")
+        assert "&#39;ann&#39; is not one address" in info.value.read().decode()
+        process.terminate()  # its tasks are done before it ends
+        process.wait(PATIENCE)
+
+    (file,) = tmp_path.glob("*.eml")
+    message = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
+    assert isinstance(message, email.message.EmailMessage)
+    assert message["From"] == "Shop <shop@example.org>"
+    parts = [part.get_content() for part in message.iter_parts()]
+    assert "You have ordered: <b>tea." in parts[0]
+    assert "You have ordered: <b>&lt;b&gt;tea</b>." in parts[1]
+
+
+def test_the_members_are_served_and_their_models_set_up() -> None:
+    folder, port = EXAMPLES / "members", free_port()
+    env = clean_environment(PORT=str(port))
+
+    with running("members.py", cwd=folder, env=env) as process:
+        page = get(f"http://127.0.0.1:{port}/members?age=3", process)
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "members", "quorum", "setup"],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    indexes = ["email_1,", "age_1,", "address.city_1"]
+    assert page.strip() == "[]"
+    assert done.stdout.split() == ["Member", "ok", *indexes], done.stderr
+
+
+@pytest.mark.parametrize(
+    "path", ["test_shop.py", "guestbook/test_guestbook.py", "members/test_members.py"]
+)
 def test_the_tests_among_the_examples_pass(path: str) -> None:
     program = EXAMPLES / path
     done = subprocess.run(

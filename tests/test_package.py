@@ -64,7 +64,7 @@ def reexports() -> dict[str, str]:
 
 
 def test_type_checkers_are_shown_every_public_name_and_no_other() -> None:
-    assert set(reexports()) == set(quorum.__all__)
+    assert set(reexports()) == {*quorum.__all__, *quorum._LATE}
 
 
 def test_no_public_name_is_listed_twice() -> None:
@@ -74,8 +74,9 @@ def test_no_public_name_is_listed_twice() -> None:
 def test_every_name_of_the_table_is_public_and_every_other_is_a_module_or_app() -> None:
     modules = {path.stem for path in PACKAGE.glob("*.py")}
 
-    assert set(quorum._HOME_OF) <= set(quorum.__all__)
-    assert set(quorum.__all__) - set(quorum._HOME_OF) - modules == {"APP"}
+    public = {*quorum.__all__, *quorum._LATE}
+    assert set(quorum._HOME_OF) <= public
+    assert public - set(quorum._HOME_OF) - modules == {"APP"}
 
 
 def test_no_name_stands_in_the_table_twice() -> None:
@@ -107,7 +108,7 @@ def test_every_name_has_a_docstring_whose_first_line_ends_with_a_full_stop(
 
 
 def test_every_public_name_is_listed_by_dir() -> None:
-    assert set(quorum.__all__) <= set(dir(quorum))
+    assert {*quorum.__all__, *quorum._LATE} <= set(dir(quorum))
     assert "__version__" in dir(quorum)
 
 
@@ -191,6 +192,12 @@ def test_a_star_import_imports_no_client() -> None:
     modules = imported_by("from quorum import *", after="import flask")
 
     assert tops(modules) == {"quorum"}
+
+
+def test_model_classes_are_imported_when_they_are_used() -> None:
+    modules = imported_by("import quorum; quorum.Model", after="import flask")
+
+    assert {"pydantic", "bson"} <= tops(modules)
 
 
 @pytest.mark.parametrize(

@@ -354,3 +354,45 @@ def test_a_flask_command_finds_the_commands(tmp_path: pathlib.Path) -> None:
 
     assert process.returncode == 0
     assert "config" in output
+
+
+def test_sigterm_leaves_tasks_the_time_to_end(program: pathlib.Path) -> None:
+    port = free_port()
+    task = """
+    import time
+    def work():
+        time.sleep(0.5)
+        print("it ended", flush=True)
+    """
+    text = program.read_text()
+    text = text.replace("return", "quorum.run_background(work); return", 1)
+    program.write_text(textwrap.dedent(task) + text)
+    env = clean_environment(PORT=str(port))
+
+    with running(program.name, cwd=program.parent, env=env) as process:
+        get(f"http://127.0.0.1:{port}/", process)
+        process.terminate()
+        output, _ = process.communicate(timeout=PATIENCE)
+
+    assert "it ended" in output
+    assert process.returncode == 0
+
+
+def test_run_leaves_the_handling_of_signals_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    quorum.load(name="shop")
+    seen = []
+    monkeypatch.setattr(
+        flask.Flask, "run", lambda *_, **__: seen.append(signal.getsignal(15))
+    )
+    before = signal.getsignal(signal.SIGTERM)
+
+    quorum.run()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    quorum.run()
+    signal.signal(signal.SIGTERM, before)
+
+    assert before == signal.SIG_DFL
+    assert callable(seen[0])
+    assert seen[1] == signal.SIG_IGN

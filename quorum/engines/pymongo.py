@@ -1,17 +1,64 @@
 """A MongoDB server."""
 
+import contextlib
 import typing as t
+from collections.abc import Iterator
 
 import pymongo
+import pymongo.collection
 import pymongo.errors
 
 from quorum.errors import (
     ConfigError,
+    DuplicateError,
     Problem,
+    QuorumError,
     ServiceRefusedError,
     ServiceUnavailableError,
 )
 from quorum.mongodb import MongoSettings
+
+#: The server's code for a user or a password that it does not take.
+_NOT_KNOWN: t.Final = 18
+
+#: What FerretDB says of a duplicate in an update or a new index, which has no code.
+_UNIQUE_FAILED: t.Final = "UNIQUE constraint failed"
+
+
+@contextlib.contextmanager
+def talk(*place: t.Any) -> Iterator[None]:
+    r"""Make quorum's errors of PyMongo's, for the length of a block.
+
+    :param \*place: The service, the host and the port.
+    :raises DuplicateError: If a unique index has the value; the model is not named,
+        and the field only when the server names it.
+    :raises ServiceRefusedError: If the server does not do it.
+    :raises ServiceUnavailableError: If it cannot be reached. It is unknown whether
+        it did what it was asked to do.
+    """
+    try:
+        yield
+    except pymongo.errors.PyMongoError as error:
+        raise _explain(error, *place) from error
+
+
+def _explain(
+    error: pymongo.errors.PyMongoError, service: str, host: str, port: int
+) -> QuorumError:
+    if not isinstance(error, pymongo.errors.OperationFailure):
+        reason = str(error).partition(" (configured timeouts")[0]
+        if isinstance(error, pymongo.errors.ConnectionFailure):
+            return ServiceUnavailableError(service, host, port, reason)
+        return ServiceRefusedError(service, host, port, reason)
+    details: t.Any = error.details or {}
+    reason = str(details.get("errmsg") or error)
+    if isinstance(error, pymongo.errors.ExecutionTimeout):
+        return ServiceUnavailableError(service, host, port, reason)
+    if isinstance(error, pymongo.errors.DuplicateKeyError) or _UNIQUE_FAILED in reason:
+        return DuplicateError("", next(iter(details.get("keyPattern", ())), ""))
+    if error.code == _NOT_KNOWN:
+        reason = "the server did not take the user and the password"
+    return ServiceRefusedError(service, host, port, reason)
 
 
 class MongoServer:
@@ -44,9 +91,13 @@ class MongoServer:
             raise ConfigError(problem) from None
         hosts = settings.location.parts.netloc.rpartition("@")[2]
         self.address: str = hosts
-        self._host = settings.location.parts.hostname or hosts
         single = "," not in hosts and settings.scheme == "mongodb"
-        self._port = (settings.location.parts.port or 27017) if single else 0
+        port = (settings.location.parts.port or 27017) if single else 0
+        self._place = ("mongodb", settings.location.parts.hostname or hosts, port)
+        self.decodes: bool = True
+        self.collections: dict[
+            type, pymongo.collection.Collection[dict[str, t.Any]]
+        ] = {}
 
     def ping(self) -> None:
         """Ask the server for an answer.
@@ -54,15 +105,12 @@ class MongoServer:
         :raises ServiceRefusedError: If it does not take the user and password.
         :raises ServiceUnavailableError: If it cannot be reached.
         """
-        place = ("mongodb", self._host, self._port)
-        try:
+        with self.talk():
             self.client.admin.command("ping")
-        except (pymongo.errors.OperationFailure, pymongo.errors.ConfigurationError):
-            reason = "the server did not take the user and the password"
-            raise ServiceRefusedError(*place, reason) from None
-        except pymongo.errors.PyMongoError as error:
-            reason = str(error).partition(" (configured timeouts")[0]
-            raise ServiceUnavailableError(*place, reason) from error
+
+    def talk(self) -> contextlib.AbstractContextManager[None]:
+        """Make quorum's errors of PyMongo's, for the length of a block."""
+        return talk(*self._place)
 
     def close(self) -> None:
         """Close every connection."""

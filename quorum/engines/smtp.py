@@ -1,25 +1,54 @@
-"""A mail server that is spoken to by SMTP."""
+"""SMTP by the standard library's client, over connections that are kept."""
 
 import contextlib
 import smtplib
 import ssl
+import threading
+import time
+import typing as t
+from collections.abc import Iterator
 
-from quorum.errors import ServiceRefusedError, ServiceUnavailableError
+from quorum.errors import (
+    ConfigError,
+    MailUncertainError,
+    Problem,
+    ReceiversRefusedError,
+    ServiceError,
+    ServiceRefusedError,
+    ServiceUnavailableError,
+    SettingMissingError,
+)
 from quorum.mail import MailSettings
-from quorum.parsers import split_port
+from quorum.messages import Envelope
+
+#: Seconds for which a connection is kept open without being used.
+IDLE: t.Final = 30.0
+
+Place: t.TypeAlias = tuple[str, str, int]
 
 
-class SMTPEngine:
-    """The standard library's client, over verified TLS when the server offers it.
+class _LostError(Exception):
+    """The connection was lost before the message was complete."""
 
-    :param settings: Where the server is.
+
+class SMTPServer:
+    """A mail server; each thread that is sending has a connection to itself.
+
+    :param settings: Where the server is, and how to talk to it.
     """
 
     def __init__(self, settings: MailSettings) -> None:
-        host, port = split_port(settings.location)
-        self._host, self._port = host, port or smtplib.SMTP_PORT
         self._settings = settings
-        self.address: str = f"{self._host}:{self._port}"
+        self._server = server = settings.server
+        self._place: Place = ("mail", server.host, server.port)
+        self.address: str = f"{server.host}:{server.port}"
+        self._tls = _make_context(settings.ca_file)
+        self._name: str | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        #: Connections that nobody uses, with the time of their last use, oldest first.
+        self._idle: list[tuple[float, smtplib.SMTP]] = []
+        self._sweeper: threading.Timer | None = None
 
     def ping(self) -> None:
         """Connect, log in when there is a user, and ask for an answer.
@@ -28,37 +57,290 @@ class SMTPEngine:
             not take the user and password, or would have them sent unencrypted.
         :raises ServiceUnavailableError: If it cannot be reached.
         """
-        place = ("mail", self._host, self._port)
-        try:
-            with contextlib.closing(self._connect()) as server:
-                server.noop()
-                server.quit()
-        except ssl.SSLError as error:
-            reason = f"its certificate is not accepted: {error.reason or error}"
-            raise ServiceRefusedError(*place, reason) from error
-        except (smtplib.SMTPAuthenticationError, smtplib.SMTPNotSupportedError):
-            reason = "the server did not take the user and the password"
-            raise ServiceRefusedError(*place, reason) from None
-        except (smtplib.SMTPException, OSError) as error:
-            raise ServiceUnavailableError(*place, str(error)) from error
+        with self._mapped():
+            connection = self._connect()
+            try:
+                self._expect(connection.noop())
+            finally:
+                _quit(connection)
 
     def close(self) -> None:
-        """Do nothing: no connection is kept."""
+        """Say goodbye on every connection, and keep none from now on."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            sweeper, self._sweeper = self._sweeper, None
+        if sweeper is not None:
+            sweeper.cancel()
+            if sweeper is not threading.current_thread():
+                sweeper.join()
+        for _, connection in idle:
+            _quit(connection)
+
+    def send(self, envelope: Envelope) -> None:
+        """Hand a message over.
+
+        :param envelope: The message.
+        :raises ReceiversRefusedError: If the server refused receivers.
+        :raises ServiceRefusedError: If it refused the message, or the connection.
+        :raises ServiceUnavailableError: If it cannot be reached or has no time.
+        :raises MailUncertainError: If it may have taken the message or not.
+        """
+        with self._mapped():
+            try:
+                self._try(envelope, self._take() or self._connect())
+            except _LostError:
+                # Nothing was complete, so that nothing can arrive twice.
+                self._try(envelope, self._connect())
+
+    def _try(self, envelope: Envelope, connection: smtplib.SMTP) -> None:
+        """Send by one connection, and keep it if it is still good."""
+        try:
+            refused = self._talk(envelope, connection)
+            if len(refused) == len(envelope.receivers):
+                connection.rset()
+        except (ServiceRefusedError, ServiceUnavailableError):
+            self._reset(connection)
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        self._keep(connection)
+        if refused:
+            accepted = tuple(who for who in envelope.receivers if who not in refused)
+            raise ReceiversRefusedError(*self._place, refused, accepted)
+
+    def _talk(self, envelope: Envelope, server: smtplib.SMTP) -> dict[str, str]:
+        """Go through the transaction (RFC 5321, section 3.3): who was refused?"""
+        with _before_the_end():
+            options = self._find_options(envelope, server)
+            self._expect(server.mail(envelope.sender, options))
+            refused = {}
+            for who in envelope.receivers:
+                code, answer = server.rcpt(who)
+                if code == 421:
+                    self._expect((code, answer))
+                if code not in (250, 251):
+                    refused[who] = _read_answer(code, answer)
+            if len(refused) == len(envelope.receivers):
+                return refused
+            self._expect(server.docmd("DATA"), 354)
+            # A line with nothing but a dot ends the message (section 4.5.2); the
+            # first line is a header.
+            server.send(envelope.content.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+        try:
+            code, answer = server.getreply()
+        except (smtplib.SMTPException, OSError) as error:
+            reason = f"no answer came to the complete message: {_explain(error)}"
+            raise MailUncertainError(*self._place, reason) from error
+        self._expect((code, answer))
+        return refused
+
+    def _find_options(self, envelope: Envelope, server: smtplib.SMTP) -> list[str]:
+        options = []
+        if server.has_extn("size"):
+            size = len(envelope.content)
+            most = server.esmtp_features["size"].strip()
+            if most.isdecimal() and 0 < int(most) < size:
+                reason = f"it takes {most} bytes, and the message has {size}"
+                raise ServiceRefusedError(*self._place, reason)
+            options.append(f"SIZE={size}")
+        if envelope.international:
+            if not server.has_extn("smtputf8"):
+                reason = "it takes no addresses beyond ASCII (it offers no SMTPUTF8)"
+                raise ServiceRefusedError(*self._place, reason)
+            options += ["SMTPUTF8", "BODY=8BITMIME"]
+        return options
+
+    def _expect(self, reply: tuple[int, bytes], wanted: int = 250) -> None:
+        """Raise the error that an answer means, unless it is the wanted one."""
+        code, answer = reply
+        if code == wanted:
+            return
+        if code == 421:  # it closes the connection, for instance as it was idle
+            raise _LostError(_read_answer(code, answer))
+        kind = ServiceUnavailableError if 400 <= code < 500 else ServiceRefusedError
+        raise kind(*self._place, f"it answered {_read_answer(code, answer)}")
 
     def _connect(self) -> smtplib.SMTP:
-        settings = self._settings
-        server = smtplib.SMTP(self._host, self._port, timeout=settings.timeout)
+        settings, server = self._settings, self._server
+        where: dict[str, t.Any] = {
+            "host": server.host,
+            "port": server.port,
+            "timeout": settings.timeout,
+            # To find it out may take seconds, which no time limit bounds.
+            "local_hostname": self._name,
+        }
+        connection: smtplib.SMTP
+        if server.implicit_tls:
+            connection = smtplib.SMTP_SSL(**where, context=self._tls)
+        else:
+            connection = smtplib.SMTP(**where)
+        self._name = connection.local_hostname
         try:
-            server.ehlo()
-            encrypted = server.has_extn("starttls")
-            if encrypted:
-                server.starttls(context=ssl.create_default_context())
-            if settings.user is not None:
-                if not encrypted:
-                    reason = "it offers no TLS, so the password was not sent"
-                    raise ServiceRefusedError("mail", self._host, self._port, reason)
-                server.login(settings.user, settings.password or "")
+            connection.ehlo_or_helo_if_needed()
+            encrypted = server.implicit_tls or self._start_tls(connection)
+            if server.user is not None:
+                self._log_in(connection, server.user, encrypted)
         except BaseException:
-            server.close()
+            connection.close()
             raise
-        return server
+        return connection
+
+    def _start_tls(self, connection: smtplib.SMTP) -> bool:
+        """Encrypt a connection, when that is wanted and can be."""
+        wanted = self._settings.starttls
+        if wanted is False or not (wanted or connection.has_extn("starttls")):
+            return False
+        if not connection.has_extn("starttls"):
+            reason = "it offers no STARTTLS, which SMTP_STARTTLS asks for"
+            raise ServiceRefusedError(*self._place, reason)
+        connection.starttls(context=self._tls)
+        connection.ehlo()
+        return True
+
+    def _log_in(self, connection: smtplib.SMTP, user: str, encrypted: bool) -> None:
+        if not encrypted and not self._settings.insecure_auth:
+            reason = (
+                "the connection is not encrypted, so the password was not sent. "
+                "Use smtps: or STARTTLS"
+            )
+            raise ServiceRefusedError(*self._place, reason)
+        password = self._server.password
+        if password is None:
+            hint = f"It belongs to the user {user!r}."
+            raise SettingMissingError("SMTP_PASSWORD", hint)
+        if not f"{user}{password}".isascii():
+            fault = "user and password have to be ASCII, as smtplib sends nothing else."
+            raise ConfigError(Problem("SMTP_PASSWORD", "mail", fault))
+        try:
+            connection.login(user, password)
+        except smtplib.SMTPNotSupportedError:
+            reason = "it offers no login that Python knows"
+        except smtplib.SMTPAuthenticationError as error:
+            answer = _read_answer(error.smtp_code, error.smtp_error)
+            if 400 <= error.smtp_code < 500:
+                reason = f"it cannot log anybody in: {answer}"
+                raise ServiceUnavailableError(*self._place, reason) from None
+            reason = f"it did not take the user and the password: {answer}"
+        else:
+            return
+        # Raised here, as the server's answer may quote what it was sent.
+        raise ServiceRefusedError(*self._place, reason)
+
+    def _reset(self, connection: smtplib.SMTP) -> None:
+        """Keep a connection after a refusal, if it can go on."""
+        try:
+            code, _ = connection.rset()
+        except (smtplib.SMTPException, OSError):
+            code = 0
+        if code == 250:
+            self._keep(connection)
+        else:
+            connection.close()
+
+    def _take(self) -> smtplib.SMTP | None:
+        """Return the connection that was used last, unless it is too old."""
+        with self._lock:
+            if not self._idle:
+                return None
+            since, connection = self._idle.pop()
+        if time.monotonic() - since < IDLE:
+            return connection
+        connection.close()
+        return None
+
+    def _keep(self, connection: smtplib.SMTP) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append((time.monotonic(), connection))
+                if self._sweeper is None:
+                    self._sweep_later(IDLE)
+                return
+        _quit(connection)
+
+    def _sweep_later(self, seconds: float) -> None:
+        self._sweeper = threading.Timer(seconds, self._sweep)
+        self._sweeper.daemon = True
+        self._sweeper.start()
+
+    def _sweep(self) -> None:
+        """Close what nobody has used for a while; look again if some are left."""
+        oldest = time.monotonic() - IDLE
+        with self._lock:
+            old = [c for since, c in self._idle if since <= oldest]
+            self._idle = [kept for kept in self._idle if kept[0] > oldest]
+            self._sweeper = None
+            if self._idle and not self._closed:
+                self._sweep_later(self._idle[0][0] - oldest)
+        for connection in old:
+            _quit(connection)
+
+    @contextlib.contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """Turn the errors of the standard library into ours."""
+        try:
+            yield
+        except ServiceError:
+            raise  # which may be an OSError too
+        except ssl.SSLCertVerificationError as error:
+            reason = f"its certificate is not valid: {error.verify_message}"
+            raise ServiceRefusedError(*self._place, reason) from error
+        except ssl.SSLEOFError as error:
+            reason = "the connection was closed while TLS began"
+            raise ServiceUnavailableError(*self._place, reason) from error
+        except ssl.SSLError as error:
+            reason = f"TLS cannot be spoken with it: {error.reason or error}"
+            raise ServiceRefusedError(*self._place, reason) from error
+        except smtplib.SMTPResponseException as error:
+            answer = _read_answer(error.smtp_code, error.smtp_error)
+            reason = f"it answered {answer}"
+            if error.smtp_code >= 500:
+                raise ServiceRefusedError(*self._place, reason) from error
+            raise ServiceUnavailableError(*self._place, reason) from error
+        except (_LostError, smtplib.SMTPException, OSError) as error:
+            raise ServiceUnavailableError(*self._place, _explain(error)) from error
+
+
+@contextlib.contextmanager
+def _before_the_end() -> Iterator[None]:
+    """Mark a loss of the connection as one that lost nothing else."""
+    try:
+        yield
+    except ServiceError:
+        raise
+    except OSError as error:
+        if isinstance(error.__context__, TimeoutError):
+            raise  # a silent server would be waited for twice
+        raise _LostError("the connection was lost") from error
+
+
+def _make_context(ca_file: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror or "it holds no certificates"
+        fault = f"{ca_file!r} cannot be used: {reason}."
+        raise ConfigError(Problem("SMTP_CA_FILE", "mail", fault)) from error
+
+
+def _explain(error: Exception) -> str:
+    """Return what happened; smtplib hides the cause of a lost connection."""
+    if isinstance(error.__context__, OSError):
+        error = error.__context__
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    return str(error) or type(error).__name__
+
+
+def _quit(connection: smtplib.SMTP) -> None:
+    with contextlib.suppress(smtplib.SMTPException, OSError):
+        connection.quit()
+    connection.close()
+
+
+def _read_answer(code: int, answer: bytes | str) -> str:
+    """Return an answer as text that is fit for a log."""
+    text = answer if isinstance(answer, str) else answer.decode("utf-8", "replace")
+    words = "".join(c if c.isprintable() else " " for c in text).split()
+    return f"{code} {' '.join(words)}".strip()[:500]

@@ -39,8 +39,12 @@ class Hide(importlib.abc.MetaPathFinder):
 def hidden(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     hide = Hide()
     for name in list(sys.modules):
-        if name.partition(".")[0] in EXTRAS or name.startswith("quorum.engines."):
+        own = name.startswith("quorum.engines.") or name == "quorum.models"
+        if name.partition(".")[0] in EXTRAS or own:
             monkeypatch.delitem(sys.modules, name)
+    for name in quorum._LATE:
+        if name in vars(quorum):
+            monkeypatch.delitem(vars(quorum), name)
     monkeypatch.setattr(sys, "meta_path", [hide, *sys.meta_path])
     yield
     for name in list(sys.modules):
@@ -93,7 +97,18 @@ def test_a_service_names_the_extra_it_needs(
     assert f"pip install 'quorum-flask[{extra}]'" in str(caught.value)
 
 
-@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+@pytest.mark.parametrize("name", ["Id", "Model", "field", "where"])
+def test_model_classes_name_the_extra_they_need(name: str) -> None:
+    with pytest.raises(quorum.MissingDependencyError, match=r"quorum-flask\[mongodb\]"):
+        getattr(quorum, name)
+
+
+def test_object_ids_name_the_extra_they_need() -> None:
+    with pytest.raises(quorum.MissingDependencyError, match=r"quorum-flask\[mongodb\]"):
+        quorum.object_id("0" * 24)
+
+
+@pytest.mark.parametrize("service", SERVICES[:-1], ids=lambda service: service.name)
 def test_a_service_without_a_variable_names_it(service: t.Any) -> None:
     quorum.load()
 
@@ -101,6 +116,12 @@ def test_a_service_without_a_variable_names_it(service: t.Any) -> None:
         _ = get_handle(service).engine
 
     assert caught.value.name == service.settings.location.name
+
+
+def test_background_work_needs_no_variable_and_no_extra() -> None:
+    quorum.load()
+
+    assert quorum.run_background(max, [1, 2]).result(30) == 2
 
 
 def test_mail_needs_no_extra() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.servers import (
     MongoServer,
+    PostfixServer,
     RabbitServer,
     RedisServer,
     S3Server,
@@ -49,6 +50,12 @@ def rabbit_server() -> Iterator[RabbitServer]:
 def smtp_server() -> Iterator[SmtpServer]:
     """A relay that wants STARTTLS and a password."""
     yield from run(SmtpServer, mode="starttls", user="quorum", password="secret")
+
+
+@pytest.fixture(scope="session")
+def postfix_server() -> Iterator[PostfixServer]:
+    """A relay that offers STARTTLS and takes mail for y.test only."""
+    yield from run(PostfixServer)
 
 
 @pytest.fixture(scope="session")

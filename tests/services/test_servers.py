@@ -25,6 +25,7 @@ import redis
 
 from tests.servers import (
     MongoServer,
+    PostfixServer,
     RabbitServer,
     RedisServer,
     S3Server,
@@ -52,11 +53,12 @@ def open_rabbit(url: str) -> Iterator[t.Any]:
         yield channel
 
 
-def open_smtp(server: SmtpServer) -> smtplib.SMTP:
-    if server.mode == "plain":
+def open_smtp(server: SmtpServer | PostfixServer) -> smtplib.SMTP:
+    mode = server.mode if isinstance(server, SmtpServer) else "starttls"
+    if mode == "plain":
         return smtplib.SMTP(server.host, server.port, timeout=10)
     context = ssl.create_default_context(cafile=server.ca_file)
-    if server.mode == "tls":
+    if mode == "tls":
         return smtplib.SMTP_SSL(server.host, server.port, timeout=10, context=context)
     client = smtplib.SMTP(server.host, server.port, timeout=10)
     client.starttls(context=context)
@@ -108,19 +110,19 @@ def read_rabbit(server: RabbitServer) -> list[str]:
         return texts
 
 
-def write_smtp(server: SmtpServer, text: str) -> None:
+def write_smtp(server: SmtpServer | PostfixServer, text: str) -> None:
     message = EmailMessage()
     message["Subject"] = "Letter"
     message["From"] = "shop@example.org"
-    message["To"] = "ann@example.org"
+    message["To"] = "ann@y.test"
     message.set_content(text)
     with open_smtp(server) as client:
-        if server.user is not None and server.password is not None:
+        if isinstance(server, SmtpServer) and server.user and server.password:
             client.login(server.user, server.password)
         client.send_message(message)
 
 
-def read_smtp(server: SmtpServer) -> list[str]:
+def read_smtp(server: SmtpServer | PostfixServer) -> list[str]:
     return [mail.message.get_content().strip() for mail in server.received]
 
 
@@ -176,6 +178,7 @@ SUBJECTS = {
         write_smtp,
         read_smtp,
     ),
+    "postfix": Subject(PostfixServer, PostfixServer, write_smtp, read_smtp),
     "s3": Subject(S3Server, S3Server, write_s3, read_s3),
     "mongo": Subject(
         MongoServer,
@@ -446,6 +449,113 @@ def test_smtp_keeps_mail_and_envelope(
     assert rest == []
 
 
+@pytest.mark.parametrize(
+    ("certificate", "problem"),
+    [
+        ("expired", "certificate has expired"),
+        ("other_host", "not valid for '127.0.0.1'"),
+        ("self_signed", "self-signed certificate|self signed certificate"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["starttls", "tls"])
+def test_smtp_has_the_certificate_that_is_asked_for(
+    mode: t.Literal["starttls", "tls"],
+    certificate: t.Literal["expired", "other_host", "self_signed"],
+    problem: str,
+) -> None:
+    if reason := SmtpServer.missing():
+        pytest.skip(reason)
+
+    with (
+        SmtpServer(mode=mode, certificate=certificate) as server,
+        pytest.raises(ssl.SSLCertVerificationError, match=problem),
+    ):
+        open_smtp(server)
+
+
+def test_smtp_has_the_limits_that_are_asked_for() -> None:
+    if reason := SmtpServer.missing():
+        pytest.skip(reason)
+    server = SmtpServer(mode="plain", size_limit=1000, smtputf8=False)
+
+    with server, open_smtp(server) as client:
+        with pytest.raises(smtplib.SMTPSenderRefused) as raised:
+            client.sendmail("a@example.org", ["b@example.org"], "x" * 1001)
+
+        assert raised.value.smtp_code == 552
+        assert client.esmtp_features["size"] == "1000"
+        assert not client.has_extn("smtputf8")
+
+
+@pytest.mark.parametrize("mode", ["plain", "starttls", "tls"])
+def test_smtp_counts_connections_and_commands(
+    mode: t.Literal["plain", "starttls", "tls"],
+) -> None:
+    if reason := SmtpServer.missing():
+        pytest.skip(reason)
+
+    with SmtpServer(mode=mode) as server:
+        first = (server.connections, server.commands)
+        with open_smtp(server) as client, open_smtp(server) as other:
+            client.ehlo()
+            other.ehlo()
+            both = server.connections
+            server.clear()
+            client.sendmail("a@example.org", ["b@example.org"], "Hello")
+            last = (server.connections, server.commands)
+
+    assert first == (0, [])
+    assert both == 2
+    assert last == (0, [["MAIL", "RCPT", "DATA"]])
+
+
+def test_postfix_delivers_what_was_sent_to_each_receiver(
+    postfix_server: PostfixServer,
+) -> None:
+    sent = "From: a@example.org\r\n\r\n.dot\r\né\r\n".encode()
+    receivers = ["Ann.Lee@y.test", "b@y.test", "c@example.org"]
+
+    with open_smtp(postfix_server) as client:
+        refused = client.sendmail("a@example.org", receivers, sent)
+        delivered = sorted(postfix_server.received)
+        postfix_server.clear()
+        rest = postfix_server.received
+
+    assert {receiver: code for receiver, (code, _) in refused.items()} == {
+        "c@example.org": 554
+    }
+    assert delivered == [
+        ("a@example.org", ["Ann.Lee@y.test"], sent),
+        ("a@example.org", ["b@y.test"], sent),
+    ]
+    assert rest == []
+
+
+def test_postfix_takes_addresses_that_are_not_ascii(
+    postfix_server: PostfixServer,
+) -> None:
+    with open_smtp(postfix_server) as client:
+        client.ehlo()
+        options = ["SMTPUTF8", "BODY=8BITMIME"]
+        client.sendmail("é@example.org", ["ü@y.test"], "To: b\r\n\r\n", options)
+        delivered = postfix_server.received
+        postfix_server.clear()
+
+    assert delivered == [("é@example.org", ["ü@y.test"], b"To: b\r\n\r\n")]
+
+
+def test_postfix_refuses_mail_over_its_limit() -> None:
+    if reason := PostfixServer.missing():
+        pytest.skip(reason)
+
+    with PostfixServer(size_limit=5000) as server, open_smtp(server) as client:
+        with pytest.raises(smtplib.SMTPSenderRefused) as raised:
+            client.sendmail("a@example.org", ["b@y.test"], "x" * 5001)
+
+        assert raised.value.smtp_code == 552
+        assert client.esmtp_features["size"] == "5000"
+
+
 def test_given_mongo_is_used_but_not_disturbed(
     mongo_server: MongoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -473,6 +583,7 @@ def test_absent_servers_say_how_to_get_them(
     monkeypatch.setenv("QUORUM_TEST_CACHE", str(tmp_path))
     monkeypatch.delenv("MONGOHQ_TEST_URL", raising=False)
     monkeypatch.setattr(RabbitServer, "_find_program", lambda: None)
+    monkeypatch.setattr(PostfixServer, "programs", tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
     reasons = [subject.kind.missing() for subject in SUBJECTS.values()]
@@ -481,6 +592,7 @@ def test_absent_servers_say_how_to_get_them(
         "redis-server is not installed: apt-get install redis-server",
         "rabbitmq-server is not installed: apt-get install rabbitmq-server",
         "aiosmtpd is not installed: pip install 'quorum-flask[test]'",
+        "postfix is not installed: apt-get install postfix",
         "moto is not installed: pip install 'quorum-flask[test]'",
         "neither mongod nor ferretdb is installed: run tests/install_servers",
     ]
@@ -523,8 +635,9 @@ pytest.importorskip("no_such_module")
 def test_skips_fail_in_ci_only(tmp_path: Path, ci: str, outcomes: str) -> None:
     services = tmp_path / "tests" / "services"
     services.mkdir(parents=True)
-    for name in ("__init__", "servers", "servers_process"):
-        shutil.copy(ROOT / f"tests/{name}.py", services.parent)
+    for file in (ROOT / "tests").glob("servers*.py"):
+        shutil.copy(file, services.parent)
+    (services.parent / "__init__.py").touch()
     for name in ("__init__", "conftest"):
         shutil.copy(ROOT / f"tests/services/{name}.py", services)
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts=--import-mode=importlib\n")

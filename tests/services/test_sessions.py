@@ -103,7 +103,7 @@ class Statuses(collections.Counter[str]):
     """What the requests of one fault were answered with; print it with ``-s``."""
 
     def show(self, fault: str) -> None:
-        print(f"\n{fault}: {dict(sorted(self.items()))}")  # noqa: T201
+        print(f"\n{fault}: {dict(sorted(self.items()))}")
 
 
 def assert_unavailable(shop: Shop, client: FlaskClient, action: t.Any) -> None:

@@ -1,0 +1,2 @@
+You have ordered: {{ item }}.
+Our page: https://shop.example.org

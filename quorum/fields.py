@@ -1,0 +1,143 @@
+"""What the fields of model classes are beside what pydantic makes of them."""
+
+import typing as t
+from collections.abc import Callable, Iterator
+
+import pydantic
+from bson import ObjectId
+from pydantic_core import core_schema
+
+from quorum.config import MISSING
+from quorum.mongodb import object_id
+from quorum.queries import find_models
+
+T = t.TypeVar("T")
+
+
+class _IdSchema:
+    """Has pydantic take an object id, or the text of one, and write it as text."""
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: pydantic.GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        text = core_schema.no_info_plain_validator_function(object_id)
+        known = core_schema.is_instance_schema(ObjectId)
+        return core_schema.json_or_python_schema(
+            text,
+            core_schema.union_schema([known, text], mode="left_to_right"),
+            serialization=core_schema.to_string_ser_schema(when_used="json"),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: object, handler: object
+    ) -> dict[str, object]:
+        return {"type": "string", "pattern": "^[0-9a-f]{24}$"}
+
+
+#: An object id as the type of a field; the text of one is taken too.
+Id: t.TypeAlias = t.Annotated[ObjectId, _IdSchema()]
+
+
+class Marks(t.NamedTuple):
+    """What :func:`field` says of a field beside what pydantic takes."""
+
+    #: Not ``index``, which tuples have.
+    indexed: bool
+    unique: bool
+    version: bool
+
+
+@t.overload
+def field(
+    default: T,
+    *,
+    index: bool = ...,
+    unique: bool = ...,
+    version: bool = ...,
+    **options: t.Any,
+) -> T: ...
+@t.overload
+def field(
+    *,
+    default_factory: Callable[[], T],
+    index: bool = ...,
+    unique: bool = ...,
+    **options: t.Any,
+) -> T: ...
+@t.overload
+def field(
+    *, index: bool = ..., unique: bool = ..., version: bool = ..., **options: t.Any
+) -> t.Any: ...
+def field(
+    default: t.Any = MISSING,
+    *,
+    index: bool = False,
+    unique: bool = False,
+    version: bool = False,
+    **options: t.Any,
+) -> t.Any:
+    r"""Describe a field of a model.
+
+    :param default: Its value when none is given; without one, it must be given.
+    :param index: Whether the server keeps an index, to find by the field quickly.
+    :param unique: Whether no two documents may have the same value, for which the
+        server keeps an index too.
+    :param version: Whether the field, an ``int`` with a default, counts how often the
+        document was saved, so that a save finds out that somebody else saved first.
+    :param \*\*options: What :func:`pydantic.Field` takes, such as ``max_length``.
+    :returns: What pydantic makes of it.
+    """
+    if default is not MISSING:
+        options["default"] = default
+    info: t.Any = pydantic.Field(**options)
+    info.metadata.append(Marks(index or unique, unique, version))
+    return info
+
+
+class Facts(t.NamedTuple):
+    """What is known of a model class as soon as it is whole."""
+
+    #: Names of the fields.
+    names: frozenset[str]
+    #: Paths of the indexes, and whether they are unique.
+    indexes: tuple[tuple[str, bool], ...]
+    #: Name of the version field; empty when there is none.
+    version: str
+    #: Whether pydantic may hand on parts of a document as they are.
+    shares: bool
+
+
+#: The facts of each class, found when it is first used.
+_FACTS: t.Final[dict[type, Facts]] = {}
+
+
+def get_facts(model: type[pydantic.BaseModel]) -> Facts:
+    """Return what is known of a model class.
+
+    :param model: The class.
+    :returns: The facts.
+    """
+    facts = _FACTS.get(model)
+    if facts is None:
+        marks = dict(_find_marks(model))
+        facts = _FACTS[model] = Facts(
+            frozenset(model.model_fields),
+            tuple((path, mark.unique) for path, mark in marks.items() if mark.indexed),
+            next((path for path, mark in marks.items() if mark.version), ""),
+            "'type': 'any'" in repr(model.__pydantic_core_schema__),
+        )
+    return facts
+
+
+def _find_marks(
+    model: type[pydantic.BaseModel], *outer: type[pydantic.BaseModel]
+) -> Iterator[tuple[str, Marks]]:
+    """Find the marks of a model's fields and of those of the models in it."""
+    for name, field in model.model_fields.items():
+        for mark in field.metadata:
+            if isinstance(mark, Marks):
+                yield name, mark
+        for nested in find_models(field.annotation):
+            if nested not in (model, *outer):
+                inner = _find_marks(nested, model, *outer)
+                yield from ((f"{name}.{path}", mark) for path, mark in inner)

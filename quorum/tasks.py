@@ -1,0 +1,350 @@
+"""Background work: tasks that run outside of the request that submits them."""
+
+import datetime
+import math
+import random
+import types
+import typing as t
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+
+import flask
+
+from quorum import parsers
+from quorum.config import ServiceSettings, Variable, variable
+from quorum.errors import NotLoadedError, TaskError, UnsupportedError
+from quorum.service import Engine, Service
+from quorum.state import State, get_state
+
+#: run_background() has a parameter of this name.
+_is_callable = callable
+
+T = t.TypeVar("T")
+F = t.TypeVar("F", bound=Callable[[], object])
+
+#: When a task is to start: seconds since the epoch, or a time with a time zone.
+Moment: t.TypeAlias = float | datetime.datetime
+
+_URL = parsers.url("thread")
+_WORKERS = 4
+_LONGEST_BACKOFF = 3600.0
+
+
+@parsers.parser("string", f"{_URL.expects}, or thread:?workers=N with N above 0")
+def queue_url(value: object) -> parsers.URL:
+    """Parse the URL of a queue."""
+    found = _URL(value)
+    if found.scheme == "thread" and _count_workers(found) < 1:
+        raise ValueError
+    return found
+
+
+@parsers.parser("integer", "a whole number above 0")
+def _count(value: object) -> int:
+    found = parsers.integer(value)
+    if found < 1:
+        raise ValueError
+    return found
+
+
+class QueueSettings(ServiceSettings):
+    """Background work, and the queue that it goes through."""
+
+    location: Variable[parsers.URL] = variable(
+        "QUEUE_URL",
+        queue_url,
+        default=parsers.URL("thread:"),
+        secret=True,
+        since="0.2.0",
+        help="URL of the queue that background tasks go through.",
+    )
+    timeout: Variable[float] = variable(
+        "QUEUE_TIMEOUT",
+        parsers.seconds,
+        default=10.0,
+        since="0.2.0",
+        help="Seconds to wait for the queue's server.",
+    )
+    limit: Variable[int] = variable(
+        "QUEUE_LIMIT",
+        _count,
+        default=100_000,
+        since="0.2.0",
+        help="Most tasks that may wait in the memory of a process.",
+    )
+    drain: Variable[float] = variable(
+        "QUEUE_DRAIN",
+        parsers.seconds,
+        default=10.0,
+        since="0.2.0",
+        help="Seconds that tasks have to come to their end when the process ends.",
+    )
+    backoff: Variable[float] = variable(
+        "QUEUE_BACKOFF",
+        parsers.seconds,
+        default=5.0,
+        since="0.2.0",
+        help="Seconds before the first retry of a task; each later wait is twice "
+        "as long.",
+    )
+
+    @property
+    def workers(self) -> int:
+        """How many threads of this process run tasks."""
+        return _count_workers(self.location)
+
+    def retry_after(self, tries: int) -> float:
+        """Return the seconds to wait before the next try.
+
+        :param tries: How often the task has been tried.
+        :returns: A random time, up to the backoff doubled for each try but the first.
+        """
+        longest = min(self.backoff * 2.0 ** min(tries - 1, 32), _LONGEST_BACKOFF)
+        return longest * random.uniform(0.5, 1)  # noqa: S311
+
+
+class Order(t.NamedTuple, t.Generic[T]):
+    """What an engine is asked to run, as :func:`run_background` was told it."""
+
+    function: Callable[..., T]
+    args: tuple[t.Any, ...] = ()
+    kwargs: dict[str, t.Any] = {}  # noqa: RUF012
+    #: When to start, in seconds since the epoch; None is now.
+    moment: float | None = None
+    callback: Callable[..., object] | None = None
+    description: str | None = None
+    retries: int = 0
+
+    @property
+    def name(self) -> str:
+        """What the log calls the task: the description, else the function's name."""
+        name = getattr(self.function, "__qualname__", None)
+        module = getattr(self.function, "__module__", None)
+        return self.description or (f"{module}.{name}" if name else repr(self.function))
+
+    def call(self) -> T:
+        """Call the function; what a coroutine function returns is run to its end."""
+        value = self.function(*self.args, **self.kwargs)
+        if isinstance(value, types.CoroutineType):
+            import asyncio  # slow to import, and seldom needed
+
+            return t.cast(T, asyncio.run(value))
+        return value
+
+
+class Task(t.Generic[T]):
+    """A task that was submitted; :func:`run_background` returns it.
+
+    What it can tell depends on the engine: on a queue only the properties ``id`` and
+    ``name`` are to be had.
+    """
+
+    __slots__ = ("__weakref__",)
+
+    @property
+    def id(self) -> str:
+        """The identifier of the task."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """What the log calls it: its description, else its function's name."""
+        raise NotImplementedError
+
+    @property
+    def state(self) -> str:
+        """How far it is.
+
+        ``'waiting'`` (also between two tries), ``'running'``, ``'done'``, ``'failed'``,
+        ``'cancelled'``, or ``'dropped'`` when its process ended before it could run.
+        """
+        raise _unsupported("The state of a task")
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the end of the task, and return what its function returned.
+
+        What the function raised in its last try is raised here. A task that waits
+        for others can take the only free worker from them.
+
+        :param timeout: Seconds to wait; None waits without end. When they are over,
+            a ``TimeoutError`` is raised.
+        :returns: What the function returned.
+        :raises TaskNotRunError: If the task was cancelled or dropped.
+        :raises UnsupportedError: If the engine keeps no results.
+        """
+        raise _unsupported("The result of a task")
+
+    def cancel(self) -> bool:
+        """Keep the task from running, unless it has begun.
+
+        :returns: Whether it will not run (again).
+        :raises UnsupportedError: If the engine cannot take a task back.
+        """
+        raise _unsupported("Cancelling a task")
+
+
+class Queue(Engine, t.Protocol):
+    """What an engine of background work offers."""
+
+    def submit(self, state: State, order: Order[T]) -> Task[T]:
+        """Take a task."""
+        ...
+
+    def repeat(self, state: State) -> None:
+        """Start the periodic work of the app that was not started yet."""
+        ...
+
+
+SERVICE: t.Final[Service[QueueSettings, Queue]] = Service(
+    "queue", QueueSettings, {"thread": "quorum.engines.threads:ThreadQueue"}
+)
+
+
+def run_background(
+    callable: Callable[..., T],
+    args: Sequence[t.Any] = (),
+    kwargs: Mapping[str, t.Any] | None = None,
+    target_time: Moment | None = None,
+    callback: Callable[..., object] | None = None,
+    description: str | None = None,
+    *,
+    retries: int = 0,
+) -> Task[T]:
+    """Run a function outside of this request, in a thread or by a worker of a queue.
+
+    It runs in the context of the app in use, and its log records have the identifier
+    of this request. What it raises is logged with its name. QUEUE_URL says where it
+    runs. A coroutine function is run to its end.
+
+    :param callable: The function. On a queue it has to be one of a module.
+    :param args: Its arguments. On a queue they have to be what JSON can express.
+    :param kwargs: Its keyword arguments, under the same rule.
+    :param target_time: When to start: seconds since the epoch, as ``time.time()``
+        gives them, or a ``datetime`` with a time zone. A time that has passed, and
+        None, are now.
+    :param callback: Called in the same thread after the last try, as
+        ``callback(error=…)`` with what the function raised, or None.
+    :param description: What the log calls the task; by default the function's name.
+    :param retries: How often to try again after an error, with waits that double,
+        beginning with QUEUE_BACKOFF seconds. An error whose ``retryable`` is false,
+        as that of :exc:`ServiceRefusedError`, is not tried again.
+    :returns: The task.
+    :raises TaskError: If it cannot be taken as it is; it says what to change.
+    :raises ExecutionDisabledError: If it would run in a thread, and the app was
+        loaded with ``execution=False``.
+    :raises ServiceUnavailableError: If QUEUE_LIMIT tasks wait already.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
+    """
+    state = get_state()
+    moment, fault = _read_moment(target_time)
+    if not _is_callable(callable):
+        fault = "It is not callable"
+    elif isinstance(args, str | bytes):
+        fault = "Its args are text: pass a list"
+    elif retries < 0:
+        fault = "Its retries are below 0"
+    order = Order(
+        callable,
+        tuple(args),
+        dict(kwargs) if kwargs else {},
+        moment,
+        callback,
+        description,
+        retries,
+    )
+    if fault:
+        raise TaskError(order.name, fault)
+    return state.handle(SERVICE).engine.submit(state, order)
+
+
+#: The name that upstream has for it as well.
+run_back = run_background
+
+
+def background(timeout: float | None = None) -> Callable[[F], F]:
+    """Run the decorated function again and again, beginning when the app starts.
+
+    It runs in the app's context. The app starts with :func:`run`, with
+    :func:`call_run`, or with the first request that a process serves. In threads it
+    runs in every process. A run that takes longer delays the next one, and one that
+    raises is logged and ends nothing.
+
+    :param timeout: Seconds from one start to the next; None for a single run.
+    :returns: The decorator, which returns the function as it is.
+    :raises TaskError: If ``timeout`` is not a number above 0.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
+    """
+
+    def register(function: F) -> F:
+        if timeout is not None and not 0 < timeout < math.inf:
+            fault = "Its timeout is not a number of seconds above 0"
+            raise TaskError(Order(function).name, fault)
+        try:
+            add_repeated(get_state(), function, timeout)
+        except NotLoadedError:
+            REPEATED.append((function, timeout))
+        return function
+
+    return register
+
+
+#: Registered by ``background`` while no app was loaded.
+REPEATED: t.Final[list[tuple[Callable[[], object], float | None]]] = []
+
+
+def add_repeated(
+    state: State, function: Callable[[], object], seconds: float | None
+) -> None:
+    """Have a function repeated in an app from its start on.
+
+    :param state: The state of the app.
+    :param function: The function.
+    :param seconds: From one start to the next; None for a single run.
+    """
+    if not state.repeated:
+
+        def start(app: flask.Flask, **extra: object) -> None:
+            start_repeated(state)
+
+        flask.request_started.connect(start, state.app, weak=False)
+        state.stack.callback(flask.request_started.disconnect, start, state.app)
+    state.repeated.append((function, seconds))
+
+
+def start_repeated(state: State) -> None:
+    """Start the periodic work of an app in this process, if it may run here.
+
+    :param state: The state of the app.
+    """
+    if state.repeated and state.execution:
+        state.handle(SERVICE).engine.repeat(state)
+
+
+def _read_moment(moment: Moment | None) -> tuple[float | None, str]:
+    """Return a moment as seconds since the epoch, and what is wrong with it."""
+    if moment is None:
+        return None, ""
+    if isinstance(moment, datetime.datetime):
+        if moment.tzinfo is None:
+            return None, "Its target_time has no time zone"
+        return moment.timestamp(), ""
+    if isinstance(moment, bool) or not isinstance(moment, int | float):
+        return None, "Its target_time is neither a number nor a datetime"
+    if not math.isfinite(moment):
+        return None, "Its target_time is not finite"
+    return moment, ""
+
+
+def _count_workers(url: parsers.URL) -> int:
+    """Return the number of threads that a ``thread:`` URL asks for."""
+    rest = url.parts
+    query = urllib.parse.parse_qs(rest.query, True, True)
+    words = query.pop("workers", [str(_WORKERS)])
+    if query or rest.path or rest.netloc:
+        raise ValueError
+    return parsers.integer(words[-1])
+
+
+def _unsupported(what: str) -> UnsupportedError:
+    return UnsupportedError(f"{what} on a queue", "It is for QUEUE_URL=thread: only.")

@@ -1,0 +1,869 @@
+"""What ``send_mail`` promises on engines without a server, and when a server fails."""
+
+import inspect
+import pathlib
+import pickle
+import threading
+import time
+import typing as t
+
+import flask
+import pytest
+
+import quorum
+from quorum import mail
+from quorum.engines import smtp
+from quorum.errors import (
+    ConfigError,
+    MailUncertainError,
+    MessageError,
+    NotLoadedError,
+    ReceiversRefusedError,
+    ServiceRefusedError,
+    ServiceUnavailableError,
+    SettingMissingError,
+    UnsupportedError,
+)
+from quorum.mail import SERVICE, MailSettings
+from quorum.state import get_handle, get_state
+from quorum.testing import outbox
+from tests.conftest import MakeApp
+from tests.processes import PATIENCE, free_port
+from tests.servers_faulty import Fault, FaultySmtpServer
+
+HELLO: t.Final[dict[str, t.Any]] = {
+    "subject": "Hello",
+    "sender": "shop@example.org",
+    "receivers": ["ann@example.org"],
+    "data": "On its way.",
+}
+
+
+def write_template(app: flask.Flask, name: str, text: str) -> None:
+    folder = pathlib.Path(app.root_path, "templates")
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+
+
+def read_parts(message: t.Any) -> dict[str, str]:
+    """Return the text parts of a message by their types."""
+    return {
+        part.get_content_type(): part.get_content()
+        for part in message.walk()
+        if part.get_content_maintype() == "text"
+    }
+
+
+def test_the_parameters_are_the_documented_ones() -> None:
+    parameters = inspect.signature(quorum.send_mail).parameters
+
+    assert list(parameters)[:8] == [
+        *("app", "subject", "sender", "receivers", "data", "plain", "rich", "context")
+    ]
+    for name in ("receivers", "cc", "bcc", "reply_to", "attachments"):
+        assert parameters[name].default == ()  # nothing that calls could share
+
+
+def test_mail_comes_from_the_configured_sender(make_app: MakeApp) -> None:
+    app = make_app(SMTP_URL="memory:", SMTP_SENDER="Shop <shop@example.org>")
+
+    returned = quorum.send_mail(app, "Hello", receivers="ann@example.org", data="Hi")
+
+    (message,) = outbox(app)
+    assert message["From"] == returned["From"] == "Shop <shop@example.org>"
+    assert message["To"] == "ann@example.org"
+    assert message["Message-ID"] == returned["Message-ID"]
+    assert message.envelope_from == "shop@example.org"
+    assert message.envelope_to == ("ann@example.org",)
+
+
+def test_the_user_is_the_sender_when_nobody_else_is(make_app: MakeApp) -> None:
+    host = {"SMTP_HOST": "localhost", "SMTP_USER": "ann@example.org"}
+    for variables in (host, {"SMTP_URL": "smtp://ann%40example.org@localhost"}):
+        settings = get_state(make_app(**variables)).settings(MailSettings)
+
+        assert mail._find_sender(settings, None) == ("SMTP_USER", "ann@example.org")
+        quorum.unload()
+
+
+@pytest.mark.parametrize(
+    ("variables", "sender", "text"),
+    [
+        ({}, None, "sender: there is none. Pass it, or set SMTP_SENDER."),
+        ({"SMTP_SENDER": "shop"}, None, "SMTP_SENDER: 'shop' is not one address"),
+        ({"SMTP_SENDER": "shop@x.org"}, "me", "sender: 'me' is not one address"),
+    ],
+)
+def test_a_mail_needs_a_sender(
+    make_app: MakeApp, variables: dict[str, str], sender: str | None, text: str
+) -> None:
+    app = make_app(SMTP_URL="memory:", **variables)
+
+    with pytest.raises(MessageError) as info:
+        quorum.send_mail(app, sender=sender, receivers="ann@example.org", data="Hi")
+
+    assert str(info.value).startswith(text)
+    assert outbox(app) == []
+
+
+def test_templates_are_rendered_with_the_context(make_app: MakeApp) -> None:
+    app = make_app(SMTP_URL="memory:")
+    app.context_processor(lambda: {"shop": "Flowers & Co"})
+    write_template(app, "order.txt", "Order {{ order }} of {{ name }}, {{ shop }}.")
+    write_template(
+        app, "order.html.tpl", "<p>{{ name }}, {{ shop }}: {{ config.NAME }}"
+    )
+    context = {"order": 17, "name": "<Ann>"}
+
+    quorum.send_mail(
+        **(HELLO | {"app": app, "data": None, "plain": "order.txt"}),
+        rich="order.html.tpl",
+        context=context,
+    )
+
+    (message,) = outbox(app)
+    assert message.get_content_type() == "multipart/alternative"
+    assert read_parts(message) == {
+        "text/plain": "Order 17 of <Ann>, Flowers & Co.\n",
+        "text/html": "<p>&lt;Ann&gt;, Flowers &amp; Co: \n",
+    }
+    assert context == {"order": 17, "name": "<Ann>"}
+
+
+def test_templates_see_the_request(make_app: MakeApp) -> None:
+    app = make_app(SMTP_URL="memory:")
+    write_template(app, "mail.txt", "{{ request.path }} {{ url_for('order') }}")
+
+    @app.get("/order")
+    def order() -> str:
+        quorum.send_mail(**(HELLO | {"data": None, "plain": "mail.txt"}))
+        return "ok"
+
+    assert app.test_client().get("/order").text == "ok"
+    assert outbox(app)[0].get_content() == "/order /order\n"
+
+
+def test_the_templates_of_the_given_app_count(make_app: MakeApp) -> None:
+    shop = make_app(SMTP_URL="memory:")
+    bank = quorum.load(flask.Flask("bank"), SMTP_URL="memory:")
+    write_template(shop, "mail.txt", "{{ config.WHO }}")
+    shop.config["WHO"] = "shop"
+
+    with bank.app_context():
+        quorum.send_mail(**(HELLO | {"app": shop, "data": None, "plain": "mail.txt"}))
+
+    assert outbox(bank) == []
+    assert outbox(shop)[0].get_content() == "shop\n"
+
+
+@pytest.mark.parametrize(
+    ("template", "parts"),
+    [
+        ({"plain": "mail.txt"}, {"text/plain": "Hi\n"}),
+        ({"rich": "mail.html"}, {"text/html": "<p>Hi\n"}),
+        (
+            {"plain": "mail.txt", "data": "<b>\nü"},
+            {
+                "text/plain": "Hi\n",
+                "text/html": (
+                    '<div style="white-space: pre-wrap">&lt;b&gt;\nü</div>\n'
+                ),
+            },
+        ),
+        (
+            {"rich": "mail.html", "data": "<b>"},
+            {"text/plain": "<b>\n", "text/html": "<p>Hi\n"},
+        ),
+        (
+            {"data": "Hi"},
+            {
+                "text/plain": "Hi\n",
+                "text/html": '<div style="white-space: pre-wrap">Hi</div>\n',
+            },
+        ),
+    ],
+)
+def test_a_mail_has_the_parts_that_were_given(
+    make_app: MakeApp, template: dict[str, t.Any], parts: dict[str, str]
+) -> None:
+    app = make_app(SMTP_URL="memory:")
+    write_template(app, "mail.txt", "Hi")
+    write_template(app, "mail.html", "<p>Hi")
+
+    quorum.send_mail(**(HELLO | {"app": app, "data": None} | template))
+
+    assert read_parts(outbox(app)[0]) == parts
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("gone.txt", "there is no 'gone.txt' in the templates folder."),
+        ("includes.txt", "there is no 'gone.txt' in the templates folder."),
+        ("../secret.txt", "there is no '../secret.txt' in the templates folder."),
+        (
+            "http://127.0.0.1:9/a.txt",
+            "there is no 'http://127.0.0.1:9/a.txt' in the templates folder.",
+        ),
+        ("undefined.txt", "UndefinedError: 'nobody' is undefined."),
+        ("broken.txt", "TemplateSyntaxError: unexpected '}'."),
+    ],
+)
+def test_a_template_that_fails_is_an_error_without_data(
+    make_app: MakeApp,
+    caplog: pytest.LogCaptureFixture,
+    template: str,
+    reason: str,
+) -> None:
+    app = make_app(SMTP_URL="memory:")
+    pathlib.Path(app.root_path, "secret.txt").write_text("secret")
+    write_template(app, "includes.txt", "{% include 'gone.txt' %}")
+    write_template(app, "undefined.txt", "{{ nobody.name }}")
+    write_template(app, "broken.txt", "{{ } }}")
+    before = set(pathlib.Path(app.root_path).rglob("*"))
+
+    with pytest.raises(MessageError) as info:
+        quorum.send_mail(**(HELLO | {"app": app, "data": None, "plain": template}))
+    quorum.send_mail(**HELLO, app=app, plain=template)
+
+    fault = f"the template {template!r} cannot be rendered"
+    assert str(info.value) == f"plain: {fault}: {reason}"
+    assert read_parts(outbox(app)[0])["text/plain"] == "On its way.\n"
+    (record,) = caplog.records
+    assert record.getMessage() == f"Mail: {fault}, so data was sent in its place."
+    assert record.exc_info
+    assert set(pathlib.Path(app.root_path).rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "argument"),
+    [
+        ({"data": None}, "data"),
+        ({"data": b"Hi"}, "data"),
+        ({"receivers": []}, "receivers"),
+        ({"receivers": ["Ann"]}, "receivers"),
+        ({"subject": "Hello\nBcc: eve@example.org"}, "subject"),
+        ({"headers": {"X-A": "b\r\nBcc: eve@example.org"}}, "headers"),
+        ({"receivers": ["Ann\nBcc: eve@x.org <ann@example.org>"]}, "receivers"),
+        ({"sender": "shop@example.org\nBcc: eve@example.org"}, "sender"),
+        ({"data": "x" * 2000}, "message"),
+        ({"plain": "gone.txt", "data": None}, "plain"),
+    ],
+)
+@pytest.mark.parametrize("function", ["send_mail", "send_mail_a"])
+def test_a_mail_that_cannot_be_sent_makes_no_connection(
+    make_app: MakeApp, function: str, arguments: dict[str, t.Any], argument: str
+) -> None:
+    with FaultySmtpServer() as server:
+        app = make_app(SMTP_URL=server.url, SMTP_LIMIT=2000)
+
+        with pytest.raises(MessageError) as info:
+            getattr(quorum, function)(**(HELLO | {"app": app} | arguments))
+
+        assert info.value.argument == argument
+        assert server.connections == 0
+
+
+def test_a_mail_of_the_size_of_the_limit_is_sent(make_app: MakeApp) -> None:
+    app = make_app(SMTP_URL="memory:")
+    attachment = quorum.Attachment("a", b"x" * 7_000_000)
+
+    quorum.send_mail(app=app, **HELLO, attachments=[attachment])
+    with pytest.raises(MessageError, match="SMTP_LIMIT is 10000000"):
+        quorum.send_mail(app=app, **HELLO, attachments=[attachment, attachment])
+
+    assert len(outbox(app)) == 1
+
+
+def test_a_mail_needs_a_loaded_app_and_a_server(make_app: MakeApp) -> None:
+    with pytest.raises(NotLoadedError):
+        quorum.send_mail(**HELLO)
+    make_app()
+
+    for send in (quorum.send_mail, quorum.send_mail_a):
+        with pytest.raises(SettingMissingError) as info:
+            send(**HELLO)
+        assert info.value.name == "SMTP_URL"
+        assert "SMTP_HOST will do as well." in str(info.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "smtp:",
+        "smtp:localhost",
+        "smtp://localhost/shop",
+        "smtp://localhost?timeout=5",
+        "smtp://localhost:smtp",
+        "smtp://ann@example.org:word@localhost",
+        "smtp://ann:%ff@localhost",
+        "http://localhost",
+        "memory:shop",
+        "memory://shop",
+        "console:x",
+        "file:",
+        "file://host/folder",
+    ],
+)
+def test_a_bad_url_is_found_when_the_app_is_loaded(make_app: MakeApp, url: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"SMTP_URL \(keyword\): its value \(hidden\)"
+    ):
+        make_app(SMTP_URL=url)
+
+
+@pytest.mark.parametrize(
+    ("variables", "server"),
+    [
+        (
+            {"SMTP_URL": "smtp://ann%40x.org:p%2F%3A%40@mail.example.org"},
+            ("mail.example.org", 25, False, "ann@x.org", "p/:@"),
+        ),
+        (
+            {"SMTP_URL": "smtps://mail.example.org/"},
+            ("mail.example.org", 465, True, None, None),
+        ),
+        ({"SMTP_URL": "smtp://[::1]:587"}, ("::1", 587, False, None, None)),
+        (
+            {"SMTP_HOST": "mail.example.org"},
+            ("mail.example.org", 25, False, None, None),
+        ),
+        ({"SMTP_HOST": "[::1]:587"}, ("::1", 587, False, None, None)),
+        (
+            {"SMTP_HOST": "mail:465", "SMTP_USER": "ann", "SMTP_PASSWORD": "p"},
+            ("mail", 465, True, "ann", "p"),
+        ),
+    ],
+)
+def test_url_and_host_name_the_server(
+    make_app: MakeApp, variables: dict[str, str], server: tuple[object, ...]
+) -> None:
+    settings = get_state(make_app(**variables)).settings(MailSettings)
+
+    assert settings.server == server
+    assert settings.configured
+
+
+def test_the_higher_source_decides_between_url_and_host(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMTP_HOST", "env.example.org")
+    monkeypatch.setenv("SMTP_USER", "ann")
+    url = get_state(make_app(SMTP_URL="smtp://code.example.org")).settings(MailSettings)
+    assert url.server[:4] == ("code.example.org", 25, False, None)
+    quorum.unload()
+
+    monkeypatch.delenv("SMTP_HOST")
+    monkeypatch.delenv("SMTP_USER")
+    monkeypatch.setenv("SMTP_URL", "smtps://env.example.org")
+    host = get_state(make_app(SMTP_HOST="code.example.org")).settings(MailSettings)
+    assert host.server[:4] == ("code.example.org", 25, False, None)
+
+
+def test_one_source_with_both_is_an_error(make_app: MakeApp) -> None:
+    with pytest.raises(ConfigError) as info:
+        make_app(SMTP_URL="memory:", SMTP_HOST="localhost", SMTP_PASSWORD="sesame")
+
+    assert str(info.value) == (
+        "SMTP_URL (keyword): SMTP_HOST and SMTP_PASSWORD would not count beside it. "
+        "Keep one or the other."
+    )
+
+
+def test_console_prints_the_message(
+    make_app: MakeApp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = make_app(SMTP_URL="console:")
+
+    quorum.send_mail(app=app, **HELLO, bcc="eve@example.org")
+
+    printed = capsys.readouterr().out
+    assert "Mail to ann@example.org, eve@example.org\n" in printed
+    assert "Subject: Hello\n" in printed
+    assert "\r" not in printed
+
+
+def test_file_writes_whole_messages_to_a_folder_that_it_makes(
+    make_app: MakeApp, tmp_path: pathlib.Path
+) -> None:
+    folder = tmp_path / "a b" / "mail"
+    app = make_app(SMTP_URL=f"file:{str(folder).replace(' ', '%20')}")
+
+    quorum.send_mail(app=app, **HELLO)
+    quorum.send_mail(app=app, **HELLO)
+
+    first, second = sorted(folder.iterdir())
+    assert first.suffix == second.suffix == ".eml"
+    assert b"\r\nSubject: Hello\r\n" in first.read_bytes()
+    get_state(app).handle(SERVICE).engine.ping()
+
+
+def test_a_folder_that_cannot_be_used_is_named(
+    make_app: MakeApp, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    app = make_app(SMTP_URL=f"file:{tmp_path}/file")
+    with pytest.raises(ConfigError, match=r"cannot be made: File exists"):
+        quorum.send_mail(app=app, **HELLO)
+    quorum.unload()
+
+    app = make_app(SMTP_URL=f"file:{tmp_path}/folder")
+    get_handle(SERVICE).engine.ping()
+    (tmp_path / "folder").rmdir()
+    with pytest.raises(ServiceUnavailableError, match="cannot be written"):
+        quorum.send_mail(app=app, **HELLO)
+    with pytest.raises(ServiceUnavailableError, match="no folder"):
+        get_handle(SERVICE).engine.ping()
+
+
+def test_an_outbox_needs_the_memory_engine(make_app: MakeApp) -> None:
+    make_app(SMTP_URL="console:")
+
+    with pytest.raises(UnsupportedError, match=r"An outbox of console: .*memory:"):
+        outbox()
+
+
+def test_an_outbox_goes_with_its_app(make_app: MakeApp) -> None:
+    app = make_app(SMTP_URL="memory:")
+    quorum.send_mail(app=app, **HELLO)
+    quorum.unload()
+
+    assert outbox(make_app(SMTP_URL="memory:")) == []
+
+
+def test_mail_in_the_background_is_a_task(make_app: MakeApp) -> None:
+    app = make_app(SMTP_URL="memory:")
+
+    task = quorum.send_mail_a(app, "Hello", "shop@x.org", ["ann@x.org"], data="Hi")
+    task.result(PATIENCE)
+
+    (message,) = outbox(app)
+    assert message["Subject"] == "Hello"
+    assert task.name == f"mail {message['Message-ID']}"
+
+
+def test_mail_in_the_background_is_composed_at_the_call(make_app: MakeApp) -> None:
+    app = make_app(SMTP_URL="memory:")
+    write_template(app, "mail.txt", "{{ order.name }}")
+    order = {"name": "first"}
+
+    with app.test_request_context("/"):
+        arguments = HELLO | {"data": None, "plain": "mail.txt"}
+        task = quorum.send_mail_a(**arguments, context={"order": order})
+        order["name"] = "second"
+    task.result(PATIENCE)
+
+    assert outbox(app)[0].get_content() == "first\n"
+
+
+def test_wrong_arguments_are_found_at_the_call(make_app: MakeApp) -> None:
+    make_app(SMTP_URL="memory:")
+
+    wrong: t.Any = {"subjekt": "Hello"}
+    with pytest.raises(TypeError, match="subjekt"):
+        quorum.send_mail_a(**wrong)
+
+
+def test_mail_in_the_background_is_tried_again(make_app: MakeApp) -> None:
+    script = [Fault("mail", 451), Fault("connect", "drop"), Fault("data", 421)]
+    with FaultySmtpServer(script) as server:
+        app = make_app(SMTP_URL=server.url, QUEUE_BACKOFF=0.01)
+
+        quorum.send_mail_a(app=app, **HELLO).result(PATIENCE)
+
+        assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault("mail", 550), ServiceRefusedError),
+        (Fault("final-dot", 554), ServiceRefusedError),
+        (Fault("final-dot", "drop"), MailUncertainError),
+    ],
+)
+def test_what_would_not_help_is_not_tried_again(
+    make_app: MakeApp, fault: Fault, error: type[Exception]
+) -> None:
+    with FaultySmtpServer([fault]) as server:
+        app = make_app(SMTP_URL=server.url, QUEUE_BACKOFF=0.01)
+
+        with pytest.raises(error):
+            quorum.send_mail_a(app=app, **HELLO).result(PATIENCE)
+
+        assert server.commands.count("MAIL") == 1
+
+
+def test_only_receivers_without_the_mail_are_tried_again(make_app: MakeApp) -> None:
+    script = [Fault("rcpt", 451, ["bob@example.org"]), Fault("rcpt", 450)]
+    receivers = ["ann@example.org", "bob@example.org"]
+    with FaultySmtpServer(script) as server:
+        app = make_app(SMTP_URL=server.url, QUEUE_BACKOFF=0.01)
+
+        quorum.send_mail_a(**(HELLO | {"app": app, "receivers": receivers})).result(9)
+        wait_for(lambda: len(server.received) == 2)
+
+        assert [each.receivers for each in server.received] == [
+            ["ann@example.org"],
+            ["bob@example.org"],
+        ]
+        assert server.received[0].data == server.received[1].data
+
+
+def wait_for(condition: t.Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_who_is_refused_for_good_is_reported(make_app: MakeApp) -> None:
+    fault = Fault("rcpt", 550, ["bob@example.org"])
+    receivers = ["ann@example.org", "bob@example.org", "eve@example.org"]
+    with FaultySmtpServer([fault]) as server:
+        app = make_app(SMTP_URL=server.url)
+
+        with pytest.raises(ReceiversRefusedError) as info:
+            quorum.send_mail(**(HELLO | {"app": app, "receivers": receivers}))
+
+        error = pickle.loads(pickle.dumps(info.value))
+        assert error.refused == {"bob@example.org": "550 scripted fault"}
+        assert error.accepted == ("ann@example.org", "eve@example.org")
+        assert not error.retryable
+        assert str(error) == (
+            f"mail at {server.host}:{server.port}: the mail was refused for "
+            "bob@example.org (550 scripted fault); the other 2 have it."
+        )
+        (received,) = server.received
+        assert received.receivers == ["ann@example.org", "eve@example.org"]
+
+
+@pytest.mark.parametrize(("code", "retryable"), [(450, True), (550, False)])
+def test_a_mail_that_every_receiver_refuses_is_not_sent(
+    make_app: MakeApp, code: int, retryable: bool
+) -> None:
+    with FaultySmtpServer([Fault("rcpt", code)]) as server:
+        app = make_app(SMTP_URL=server.url)
+
+        with pytest.raises(ReceiversRefusedError, match="nobody has it") as info:
+            quorum.send_mail(app=app, **HELLO)
+        quorum.send_mail(app=app, **HELLO)
+
+        assert info.value.retryable is retryable
+        assert server.connections == 1
+        assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "text"),
+    [
+        (Fault("connect", 554), ServiceRefusedError, "554 scripted fault"),
+        (Fault("connect", 421), ServiceUnavailableError, "421 scripted fault"),
+        (Fault("connect", "drop"), ServiceUnavailableError, "closed"),
+        (Fault("connect", "silent"), ServiceUnavailableError, "answer in time"),
+        (Fault("ehlo", "silent"), ServiceUnavailableError, "answer in time"),
+        (Fault("mail", "silent"), ServiceUnavailableError, "answer in time"),
+        (Fault("data", "silent"), ServiceUnavailableError, "answer in time"),
+        (Fault("mail", 451), ServiceUnavailableError, "451 scripted fault"),
+        (Fault("mail", 550), ServiceRefusedError, "550 scripted fault"),
+        (Fault("data", 451), ServiceUnavailableError, "451 scripted fault"),
+        (Fault("data", 554), ServiceRefusedError, "554 scripted fault"),
+        (Fault("final-dot", 451), ServiceUnavailableError, "451 scripted fault"),
+        (Fault("final-dot", 552), ServiceRefusedError, "552 scripted fault"),
+    ],
+)
+def test_a_failure_is_named_and_the_next_mail_is_sent(
+    make_app: MakeApp, fault: Fault, error: type[Exception], text: str
+) -> None:
+    with FaultySmtpServer([fault]) as server:
+        app = make_app(SMTP_URL=server.url, SMTP_TIMEOUT=0.5)
+
+        with pytest.raises(error) as info:
+            quorum.send_mail(app=app, **HELLO)
+        assert server.received == []
+        quorum.send_mail(app=app, **HELLO)
+
+        assert str(info.value).startswith(f"mail at {server.host}:{server.port}: ")
+        assert text in str(info.value)
+        assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("mail", "drop"),
+        Fault("mail", 421),
+        Fault("rcpt", "drop"),
+        Fault("rcpt", 421),
+        Fault("data", "drop"),
+        Fault("body", "drop"),
+        Fault("final-dot", 421),
+    ],
+)
+def test_a_loss_before_the_end_is_made_good(make_app: MakeApp, fault: Fault) -> None:
+    with FaultySmtpServer([fault]) as server:
+        app = make_app(SMTP_URL=server.url)
+        attachment = quorum.Attachment("a", b"x" * 6_500_000)
+
+        quorum.send_mail(app=app, **HELLO, attachments=[attachment])
+
+        assert len(server.received) == 1
+        assert server.connections == 2
+
+
+def test_a_second_loss_is_an_error(make_app: MakeApp) -> None:
+    with FaultySmtpServer([Fault("mail", "drop"), Fault("mail", "drop")]) as server:
+        app = make_app(SMTP_URL=server.url)
+
+        with pytest.raises(ServiceUnavailableError, match="unexpectedly closed"):
+            quorum.send_mail(app=app, **HELLO)
+
+
+@pytest.mark.parametrize("action", ["drop", "silent"])
+def test_a_loss_after_the_end_is_not_tried_again(
+    make_app: MakeApp, action: t.Literal["drop", "silent"]
+) -> None:
+    with FaultySmtpServer([Fault("final-dot", action)]) as server:
+        app = make_app(SMTP_URL=server.url, SMTP_TIMEOUT=0.5)
+
+        with pytest.raises(MailUncertainError, match="may deliver it twice") as info:
+            quorum.send_mail(app=app, **HELLO)
+
+        assert (info.value.host, info.value.port) == (server.host, server.port)
+        assert not info.value.retryable
+        assert len(server.received) == server.connections == 1
+
+
+def test_one_connection_serves_many_mails(make_app: MakeApp) -> None:
+    with FaultySmtpServer() as server:
+        app = make_app(SMTP_URL=server.url)
+
+        for _ in range(3):
+            quorum.send_mail(app=app, **HELLO)
+
+        assert server.connections == 1
+        assert server.commands == ["EHLO", *["MAIL", "RCPT", "DATA"] * 3]
+
+
+def test_a_connection_that_the_server_dropped_is_replaced(make_app: MakeApp) -> None:
+    script = [None, Fault("idle", "drop"), None, Fault("idle", 421)]
+    with FaultySmtpServer(script) as server:
+        app = make_app(SMTP_URL=server.url)
+
+        for _ in range(3):
+            quorum.send_mail(app=app, **HELLO)
+
+        assert len(server.received) == 3
+        assert server.connections == 3
+
+
+def test_an_idle_connection_is_closed(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp, "IDLE", 0.2)
+    with FaultySmtpServer() as server:
+        app = make_app(SMTP_URL=server.url)
+        quorum.send_mail(app=app, **HELLO)
+
+        wait_for(lambda: server.commands[-1] == "QUIT")
+        quorum.send_mail(app=app, **HELLO)
+
+        assert server.connections == 2
+
+
+def test_a_connection_that_is_too_old_is_not_used(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultySmtpServer() as server:
+        app = make_app(SMTP_URL=server.url)
+        quorum.send_mail(app=app, **HELLO)
+
+        monkeypatch.setattr(smtp, "IDLE", 0.0)
+        quorum.send_mail(app=app, **HELLO)
+
+        assert server.connections == 2
+
+
+def test_unload_says_goodbye_and_leaves_no_thread(make_app: MakeApp) -> None:
+    before = threading.active_count()
+    with FaultySmtpServer() as server:
+        serving = threading.active_count()
+        app = make_app(SMTP_URL=server.url)
+        quorum.send_mail(app=app, **HELLO)
+
+        quorum.unload()
+
+        wait_for(lambda: server.commands[-1] == "QUIT")
+        wait_for(lambda: threading.active_count() <= serving)
+    assert threading.active_count() <= before
+
+
+def test_threads_send_at_once_by_connections_of_their_own(make_app: MakeApp) -> None:
+    with FaultySmtpServer() as server:
+        app = make_app(SMTP_URL=server.url)
+        start = threading.Barrier(4)
+
+        def send(number: int) -> None:
+            start.wait()
+            for each in range(5):
+                quorum.send_mail(**(HELLO | {"app": app, "data": f"{number} {each}"}))
+
+        threads = [threading.Thread(target=send, args=[n]) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert len(server.received) == 20
+        assert len({each.data for each in server.received}) == 20
+        assert server.connections <= 4
+
+
+def test_lines_of_dots_arrive_as_they_are(make_app: MakeApp) -> None:
+    with FaultySmtpServer() as server:
+        app = make_app(SMTP_URL=server.url)
+
+        quorum.send_mail(**(HELLO | {"app": app, "data": ".\n..\n.a\n"}), rich=None)
+
+        (received,) = server.received
+        assert read_parts(received.message)["text/plain"].splitlines() == [
+            ".",
+            "..",
+            ".a",
+        ]
+
+
+def test_a_server_without_starttls_is_used_when_nobody_logs_in(
+    make_app: MakeApp,
+) -> None:
+    with FaultySmtpServer() as server:
+        make_app(SMTP_HOST=f"{server.host}:{server.port}")
+
+        quorum.send_mail(**HELLO)
+
+        assert len(server.received) == 1
+        assert "AUTH" not in server.commands
+
+
+@pytest.mark.parametrize(
+    ("variables", "text"),
+    [
+        (
+            {"SMTP_STARTTLS": True},
+            "it offers no STARTTLS, which SMTP_STARTTLS asks for",
+        ),
+        ({"SMTP_URL": "smtp://ann:sesame@{}"}, "the password was not sent"),
+    ],
+)
+def test_a_server_that_cannot_encrypt_is_not_told_the_password(
+    make_app: MakeApp, variables: dict[str, t.Any], text: str
+) -> None:
+    with FaultySmtpServer(extensions=("AUTH PLAIN LOGIN",)) as server:
+        place = f"{server.host}:{server.port}"
+        given = {"SMTP_URL": f"smtp://{place}"} | variables
+        make_app(**{k: str(v).format(place) for k, v in given.items()})
+
+        with pytest.raises(ServiceRefusedError, match=text) as info:
+            quorum.send_mail(**HELLO)
+
+        assert "sesame" not in str(info.value)
+        assert set(server.commands) <= {"EHLO", "QUIT"}
+
+
+def test_a_user_needs_a_password_that_smtplib_can_send(make_app: MakeApp) -> None:
+    with FaultySmtpServer(extensions=("AUTH PLAIN",)) as server:
+        place = f"{server.host}:{server.port}"
+        insecure = {"SMTP_INSECURE_AUTH": True}
+        make_app(SMTP_URL=f"smtp://ann@{place}", **insecure)
+        with pytest.raises(SettingMissingError, match="SMTP_PASSWORD"):
+            quorum.send_mail(**HELLO)
+        quorum.unload()
+
+        make_app(SMTP_URL=f"smtp://ann:ges%C3%A4usel@{place}", **insecure)
+        with pytest.raises(ConfigError, match="have to be ASCII") as info:
+            quorum.send_mail(**HELLO)
+
+        assert "usel" not in str(info.value)
+
+
+def test_a_mail_over_the_size_that_the_server_takes_is_not_sent(
+    make_app: MakeApp,
+) -> None:
+    with FaultySmtpServer(extensions=("SIZE 100",)) as server:
+        make_app(SMTP_URL=server.url)
+
+        with pytest.raises(ServiceRefusedError, match="it takes 100 bytes"):
+            quorum.send_mail(**HELLO)
+
+        assert "MAIL" not in server.commands
+
+
+@pytest.mark.parametrize("size", ["SIZE", "SIZE 0", "SIZE many"])
+def test_a_size_that_says_nothing_limits_nothing(make_app: MakeApp, size: str) -> None:
+    with FaultySmtpServer(extensions=(size,)) as server:
+        make_app(SMTP_URL=server.url)
+
+        quorum.send_mail(**HELLO)
+
+        assert len(server.received) == 1
+
+
+def test_an_international_address_needs_a_server_that_takes_it(
+    make_app: MakeApp,
+) -> None:
+    arguments: dict[str, t.Any] = HELLO | {"receivers": "zoë@example.org"}
+    with FaultySmtpServer(extensions=("SMTPUTF8", "8BITMIME")) as server:
+        make_app(SMTP_URL=server.url)
+        quorum.send_mail(**arguments)
+        assert server.received[0].receivers == ["zoë@example.org"]
+        quorum.unload()
+
+    with FaultySmtpServer(extensions=()) as server:
+        make_app(SMTP_URL=server.url)
+        with pytest.raises(ServiceRefusedError, match="SMTPUTF8"):
+            quorum.send_mail(**arguments)
+        quorum.send_mail(**HELLO)
+        assert len(server.received) == 1
+
+
+def test_a_server_that_is_not_there_is_named(make_app: MakeApp) -> None:
+    port = free_port()
+    make_app(SMTP_URL=f"smtp://127.0.0.1:{port}")
+
+    with pytest.raises(ServiceUnavailableError, match=f"127.0.0.1:{port}: .*refused"):
+        quorum.send_mail(**HELLO)
+
+
+def test_a_server_that_is_silent_is_not_waited_for_twice(make_app: MakeApp) -> None:
+    with FaultySmtpServer([Fault("mail", "silent")] * 2) as server:
+        make_app(SMTP_URL=server.url, SMTP_TIMEOUT=0.3)
+
+        with pytest.raises(ServiceUnavailableError, match="answer in time"):
+            quorum.send_mail(**HELLO)
+
+        assert server.connections == 1
+
+
+def test_a_server_that_talks_no_tls_is_named(make_app: MakeApp) -> None:
+    with FaultySmtpServer() as server:
+        make_app(SMTP_URL=f"smtps://{server.host}:{server.port}")
+
+        with pytest.raises(ServiceRefusedError, match="TLS cannot be spoken"):
+            quorum.send_mail(**HELLO)
+
+
+def test_a_file_that_holds_no_certificates_is_named(
+    make_app: MakeApp, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "ca.pem").write_text("nothing")
+    for path in ("ca.pem", "gone.pem"):
+        make_app(SMTP_URL="smtp://localhost", SMTP_CA_FILE=str(tmp_path / path))
+        with pytest.raises(ConfigError, match=r"SMTP_CA_FILE .*cannot be used"):
+            quorum.send_mail(**HELLO)
+        quorum.unload()
+
+
+def test_a_line_break_in_an_answer_makes_no_line_of_the_log() -> None:
+    assert smtp._read_answer(550, b"no\r\n2026 ERROR \x1b[31mfake\xff") == (
+        "550 no 2026 ERROR [31mfake�"
+    )

@@ -1,0 +1,172 @@
+"""Model classes on the engine in memory, and what needs no engine at all."""
+
+import collections
+import concurrent.futures
+import decimal
+import math
+
+import bson
+import flask
+import pydantic
+import pytest
+
+import quorum
+from quorum.cli import group
+from tests.conftest import MakeApp
+from tests.contract_models import (
+    Account,
+    Address,
+    Commands,
+    Everything,
+    ModelContract,
+    Person,
+    RoundTripContract,
+    make_person,
+    run_machine,
+    stored,
+)
+
+
+@pytest.fixture
+def url() -> str:
+    return "memory:shop"
+
+
+@pytest.fixture
+def commands() -> Commands:
+    return Commands()
+
+
+@pytest.fixture
+def app(make_app: MakeApp, url: str) -> flask.Flask:
+    return make_app(MONGOHQ_URL=url)
+
+
+class TestMemory(ModelContract, RoundTripContract):
+    """The contract on ``memory:``."""
+
+    def test_saves_and_deletes_match_a_dictionary(self, app: flask.Flask) -> None:
+        run_machine(examples=50)
+
+
+@pytest.mark.parametrize("name", ["sort", "skip", "limit"])
+def test_a_field_that_find_could_not_tell_is_refused(name: str) -> None:
+    with pytest.raises(quorum.UnsupportedError, match=f"'{name}'"):
+        type("Page", (quorum.Model,), {"__annotations__": {name: int}})
+
+
+def test_fields_outside_of_the_model_cannot_be_allowed() -> None:
+    with pytest.raises(quorum.UnsupportedError, match="extra='allow'"):
+        type("Page", (quorum.Model,), {"model_config": {"extra": "allow"}})
+
+
+def test_collections_are_named_after_their_classes() -> None:
+    class Employee(Person):
+        pass
+
+    assert Employee.collection_name == "employee"
+    assert Person.collection_name == "people"
+
+
+def test_models_of_a_model_that_holds_itself_are_found(app: flask.Flask) -> None:
+    class Node(pydantic.BaseModel):
+        name: str = quorum.field(index=True)
+        children: list["Node"] = quorum.field(default_factory=list)
+
+    class Tree(quorum.Model):
+        root: Node
+
+    tree = Tree(root=Node(name="a", children=[Node(name="b")])).save()
+
+    assert Tree.setup() == ["root.name_1"]
+    assert Tree.get(**{"root.children.name": "b"}) == tree
+
+
+def test_computed_and_excluded_fields_are_not_stored(app: flask.Flask) -> None:
+    class Box(quorum.Model):
+        width: int
+        draft: str = pydantic.Field(default="", exclude=True)
+
+        @pydantic.computed_field  # type: ignore[prop-decorator]
+        @property
+        def area(self) -> int:
+            return self.width**2
+
+    box = Box(width=2, draft="x").save()
+
+    assert stored(box) == {"_id": box.id, "width": 2}
+    assert Box.get(width=2) is not None
+
+
+def test_objects_that_are_equal_stay_the_same_after_a_save(app: flask.Flask) -> None:
+    person = make_person(address=Address(city="Porto"), tags=["a"])
+    tags, address = person.tags, person.address
+
+    person.save()
+
+    assert person.tags is tags
+    assert person.address is address
+
+
+def test_without_a_url_a_model_says_what_is_missing(make_app: MakeApp) -> None:
+    make_app()
+
+    with pytest.raises(quorum.SettingMissingError, match="MONGOHQ_URL"):
+        Person.count()
+
+
+def test_a_model_belongs_to_the_app_in_use(make_app: MakeApp) -> None:
+    first = make_app("first", MONGOHQ_URL="memory:shop")
+    second = make_app("second", MONGOHQ_URL="memory:", mongo_database="other")
+
+    with first.app_context():
+        make_person().save()
+
+    with second.app_context():
+        assert Person.count() == 0
+        assert quorum.get_mongo_db().name == "other"
+    with pytest.raises(quorum.AppAmbiguousError):
+        Person.count()
+
+
+def test_of_many_threads_that_save_one_version_one_wins(app: flask.Flask) -> None:
+    account = Account(owner="Ann").save()
+    copies = [Account.get(id=account.id) for _ in range(16)]
+
+    def save(copy: Account | None) -> str:
+        assert copy
+        copy.balance += 1
+        try:
+            copy.save()
+        except quorum.ConflictError:
+            return "conflict"
+        return "saved"
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        said = collections.Counter(pool.map(save, copies))
+
+    assert said == {"saved": 1, "conflict": 15}
+
+
+def test_decimals_come_back_from_memory(app: flask.Flask) -> None:
+    made = Everything(amount=decimal.Decimal("1.10"), real=math.inf).save()
+
+    assert isinstance(stored(made)["amount"], bson.Decimal128)
+    assert Everything.get(id=made.id) == made
+    assert Everything.exists(amount=decimal.Decimal("1.10"))
+
+
+def test_memory_refuses_an_index_whose_options_changed(app: flask.Flask) -> None:
+    quorum.get_mongo_db().people.create_index([("email", 1)], name="email_1")
+
+    with pytest.raises(quorum.ServiceRefusedError, match="the index on 'email'"):
+        Person.setup()
+
+
+def test_setup_without_models_says_so(make_app: MakeApp) -> None:
+    app = make_app()
+
+    result = app.test_cli_runner().invoke(group, ["setup"])
+
+    assert result.exit_code == 0
+    assert "no model classes" in result.output
