@@ -1,15 +1,11 @@
-"""Flask's ``session``, kept on the server, in Redis.
-
-A stored session has one field for each of its keys, so that requests that change
-different keys at once do not undo each other's work. The fields that start with
-``@`` are not the app's: when the session ends, and the user it is bound to.
-"""
+"""Flask's ``session``, kept on the server, in Redis."""
 
 import base64
 import functools
 import hashlib
 import hmac
 import logging
+import os
 import secrets
 import time
 import typing as t
@@ -19,14 +15,15 @@ import flask
 import werkzeug.exceptions
 from flask.sessions import SessionInterface, SessionMixin, session_json_serializer
 
-from quorum import parsers, redisdb
+from quorum import parsers, redisdb, sessionstore
 from quorum.config import Settings, Variable, variable
 from quorum.errors import (
     ServiceUnavailableError,
     SettingMissingError,
     UnsupportedError,
 )
-from quorum.sessiondata import RedisSession, split
+from quorum.extras import require
+from quorum.sessiondata import Changes, Codec, RedisSession
 from quorum.state import State, get_state
 
 _LOGGER = logging.getLogger("quorum.sessions")
@@ -66,59 +63,9 @@ class SessionSettings(Settings):
     )
 
 
-#: Ends a session, and changes one that is there or makes one; 0 if it is gone. What is
-#: new is written before anything is removed, as a full server refuses to write.
-_WRITE: t.Final = redisdb.Script("""
-local ended, old, new, user = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local idle, lifetime, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
-if ended ~= '' then redis.call('DEL', ended) end
-if new == '' then return 1 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local names, values = {}, {}
-local function put(name, value)
-  if not values[name] then names[#names + 1] = name end
-  values[name] = value
-end
-if old ~= '' then
-  local stored = redis.call('GET', old)
-  -- The answer to a first try may have been lost.
-  if not stored then return old ~= new and redis.call('EXISTS', new) or 0 end
-  local place = 1
-  while place <= #stored do
-    local _, head, name, value = string.find(stored, '^(%d+) (%d+) ', place)
-    place = head + name + value + 1
-    put(string.sub(stored, head + 1, head + name),
-        string.sub(stored, head + name + 1, place - 1))
-  end
-end
-if old == '' or user ~= '' then put('@end', string.format('%.0f', now + lifetime)) end
-if user ~= '' then put('@user', user) end
-for i = 4, 3 + count, 2 do put(ARGV[i], ARGV[i + 1]) end
-for i = 4 + count, #ARGV do values[ARGV[i]] = nil end
-local parts = {}
-for _, name in ipairs(names) do
-  local value = values[name]
-  if value then parts[#parts + 1] = #name .. ' ' .. #value .. ' ' .. name .. value end
-end
-local last = math.max(now + 1, math.min(now + idle, tonumber(values['@end'])))
-redis.call('SET', new, table.concat(parts), 'PXAT', string.format('%.0f', last))
-local bound = values['@user']
-if bound and old ~= new then
-  redis.call('ZREMRANGEBYSCORE', bound, '-inf', string.format('%.0f', now))
-  if old ~= '' then redis.call('ZREM', bound, old) end
-  redis.call('ZADD', bound, values['@end'], new)
-  local latest = redis.call('ZRANGE', bound, -1, -1, 'WITHSCORES')[2]
-  redis.call('PEXPIREAT', bound, string.format('%.0f', tonumber(latest)))
-end
-if old ~= '' and old ~= new then redis.call('DEL', old) end
-return 1
-""")
-
-_REVOKE: t.Final = redisdb.Script("""
-for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('DEL', key) end
-redis.call('DEL', KEYS[1])
-""")
+_SWAP: t.Final = redisdb.Script(sessionstore.SWAP)
+_WRITE: t.Final = redisdb.Script(sessionstore.WRITE)
+_REVOKE: t.Final = redisdb.Script(sessionstore.REVOKE)
 
 
 #: How identifiers begin, so that it is known before a read how long to renew.
@@ -149,6 +96,8 @@ class RedisSessionInterface(SessionInterface):
         self._name = state.name
         self._settings = state.settings(SessionSettings)
         self._handle = state.handle(redisdb.SERVICE)
+        self._derived: dict[str | bytes, bytes] = {}
+        self._codec: Codec = require("quorum.engines.packing:Packing")()
 
     def open_session(self, app: flask.Flask, request: flask.Request) -> RedisSession:
         """Return the session of a request; nothing is read yet.
@@ -157,7 +106,7 @@ class RedisSessionInterface(SessionInterface):
         :param request: The request.
         :returns: The session.
         """
-        return RedisSession(functools.partial(self._read, request))
+        return RedisSession(functools.partial(self._read, request), self._codec)
 
     def save_session(
         self, app: flask.Flask, session: SessionMixin, response: flask.Response
@@ -178,10 +127,10 @@ class RedisSessionInterface(SessionInterface):
             except _UnavailableError as error:
                 _replace(response, app.make_response(app.handle_http_exception(error)))
         if session.accessed:
-            if "Vary" in response.headers:
+            if response.headers.getlist("Vary"):
                 response.vary.add("Cookie")
             else:
-                response.headers["Vary"] = "Cookie"  # much cheaper
+                response.headers.add("Vary", "Cookie")  # much cheaper
 
     def get_user_key(self, user: object) -> str:
         """Return the Redis key that the sessions of a user are bound to.
@@ -209,14 +158,12 @@ class RedisSessionInterface(SessionInterface):
         identifier = cookie.rpartition(".")[0]
         if not identifier:
             return {}
-        keys = self._get_keys()
-        # To compare the whole cookie leaves no other spelling of a good one.
-        good = (
-            hmac.compare_digest(self._sign(k, identifier), cookie.encode())
-            for k in keys
-        )
-        number = next((number for number, ok in enumerate(good) if ok), None)
-        if number is None:
+        given = cookie.encode()
+        for key in self._get_keys():
+            # To compare the whole cookie leaves no other spelling of a good one.
+            if hmac.compare_digest(self._sign(key, identifier), given):
+                break
+        else:
             return {}
         idle = self._get_idle(permanent=identifier.startswith(_PERMANENT))
         try:
@@ -226,7 +173,7 @@ class RedisSessionInterface(SessionInterface):
         if stored is None:
             return {}
         try:
-            fields = split(stored)
+            fields = sessionstore.split(stored)
             end = int(fields[b"@end"])
         except (KeyError, ValueError):
             _LOGGER.warning("A stored session cannot be read, and is dropped.")
@@ -234,19 +181,22 @@ class RedisSessionInterface(SessionInterface):
             return {}
         if end <= time.time() * 1000:
             return {}
-        session.identifier, session.current = identifier, number == 0
-        return {
-            name[1:].decode(errors="replace"): raw
-            for name, raw in fields.items()
-            if name.startswith(b"=")
-        }
+        session.identifier, session.current = identifier, key == self._app.secret_key
+        session.version = stored[: sessionstore.VERSION_SIZE]
+        values = {}
+        for name, raw in fields.items():
+            if name.startswith(b"="):
+                values[name[1:].decode(errors="replace")] = raw
+            else:
+                session.kept[name] = raw
+        return values
 
     def _save(self, session: RedisSession, response: flask.Response) -> None:
         app = self._app
-        name = self.get_cookie_name(app)
-        changed, removed = session.changes(self._settings.limit)
+        changes = session.changes(self._settings.limit)
         old = new = session.identifier
-        permanent = session.permanent
+        permanent = "_permanent" in session.open() and session.permanent
+        idle = self._get_idle(permanent)
         kind = _PERMANENT if permanent else _PASSING
         if old:
             fresh = bool(session.user) or session.rotated or not old.startswith(kind)
@@ -254,15 +204,21 @@ class RedisSessionInterface(SessionInterface):
             fresh = bool(session.user or session)
         if fresh:
             new = f"{kind}{secrets.token_urlsafe(32)}"
-        if changed or removed or fresh or session.ended:
-            keys = [self._key(one) for one in (session.ended, old, new)]
-            pairs = [part for key in changed for part in (_field(key), changed[key])]
-            values = [self._get_idle(permanent), self._lifetime, str(len(pairs))]
-            fields = [*pairs, *map(_field, removed)]
-            if not self._run(_WRITE, [*keys, session.user], [*values, *fields]):
-                _LOGGER.warning("A session that had ended meanwhile was not changed.")
-                return
-        again = changed or removed or app.config["SESSION_REFRESH_EACH_REQUEST"]
+        if fresh or session.ended:
+            done = self._write(session, new, idle, changes)
+        elif any(changes):
+            done = self._swap(session, idle, changes) or self._write(
+                session, new, idle, changes
+            )
+        elif permanent or not session.current:
+            done = True
+        else:
+            return
+        if not done:
+            _LOGGER.warning("A session that had ended meanwhile was not changed.")
+            return
+        name = self.get_cookie_name(app)
+        again = any(changes) or app.config["SESSION_REFRESH_EACH_REQUEST"]
         if new:
             # A cookie that says the same could undo a rotation that has overtaken it.
             if fresh or not session.current or (permanent and again):
@@ -272,6 +228,32 @@ class RedisSessionInterface(SessionInterface):
                 response.set_cookie(name, cookie, expires=expires, **attributes)
         elif session.ended:
             response.delete_cookie(name, **self._get_attributes())
+
+    def _swap(self, session: RedisSession, idle: str, changes: Changes) -> bool:
+        """Store the session if nobody has written it since; cheaper than to merge."""
+        values = session.stored | changes.changed
+        for name in changes.removed:
+            del values[name]
+        fields = session.kept | {_field(name): raw for name, raw in values.items()}
+        stored = sessionstore.join(os.urandom(sessionstore.VERSION_SIZE), fields)
+        end = int(session.kept[b"@end"])
+        left = str(max(1, min(int(idle), end - int(time.time() * 1000))))
+        key = self._key(session.identifier)
+        return bool(self._run(_SWAP, [key], [session.version, stored, left]))
+
+    def _write(
+        self, session: RedisSession, new: str, idle: str, changes: Changes
+    ) -> bool:
+        """End, begin or merge; false if the session is gone."""
+        keys = [self._key(one) for one in (session.ended, session.identifier, new)]
+        pairs = [
+            part for k, raw in changes.changed.items() for part in (_field(k), raw)
+        ]
+        fields = [*pairs, *map(_field, changes.removed)]
+        lifetime = _to_milliseconds(self._settings.lifetime)
+        version = os.urandom(sessionstore.VERSION_SIZE)
+        values = [version, idle, lifetime, str(len(pairs)), *fields]
+        return bool(self._run(_WRITE, [*keys, session.user], values))
 
     def _get_attributes(self) -> dict[str, t.Any]:
         app = self._app
@@ -302,10 +284,6 @@ class RedisSessionInterface(SessionInterface):
             seconds = self._app.permanent_session_lifetime.total_seconds()
         return _to_milliseconds(seconds)
 
-    @property
-    def _lifetime(self) -> str:
-        return _to_milliseconds(self._settings.lifetime)
-
     def _get_keys(self) -> list[str | bytes]:
         """Return the secret key, and then those that were it before."""
         app = self._app
@@ -313,14 +291,14 @@ class RedisSessionInterface(SessionInterface):
 
     def _sign(self, key: str | bytes, identifier: str) -> bytes:
         """Return the cookie of an identifier."""
-        secret = key.encode() if isinstance(key, str) else key
-        salt = f"quorum.session:{self._name}".encode()
-        derived = hmac.digest(secret, salt, "sha256")
-        signature = hmac.digest(derived, identifier.encode(), "sha256")
-        return b"%b.%b" % (
-            identifier.encode(),
-            base64.urlsafe_b64encode(signature).rstrip(b"="),
-        )
+        derived = self._derived.get(key)
+        if derived is None:
+            secret = key.encode() if isinstance(key, str) else key
+            salt = f"quorum.session:{self._name}".encode()
+            derived = self._derived[key] = hmac.digest(secret, salt, "sha256")
+        text = identifier.encode()
+        signature = hashlib.blake2b(text, key=derived, digest_size=32).digest()
+        return b"%b.%b" % (text, base64.urlsafe_b64encode(signature).rstrip(b"="))
 
 
 def start_sessions(state: State) -> None:
@@ -328,6 +306,7 @@ def start_sessions(state: State) -> None:
 
     :param state: The state of the app.
     :raises SettingMissingError: If REDISTOGO_URL or SECRET_KEY has no value.
+    :raises MissingDependencyError: If ormsgpack is not installed.
     """
     app = state.app
     location = redisdb.RedisSettings.location

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 import quorum
 from quorum import sessions
-from quorum.sessiondata import split
+from quorum.sessionstore import VERSION_SIZE, join, split
 from tests.conftest import MakeApp
 
 Action: t.TypeAlias = Callable[[SessionMixin], object]
@@ -89,10 +89,7 @@ class Shop:
     def store(self, **fields: bytes) -> None:
         """Change stored fields behind the session's back."""
         changed = {name.encode(): value for name, value in fields.items()}
-        stored = b"".join(
-            b"%d %d %b%b" % (len(name), len(value), name, value)
-            for name, value in (self.fields() | changed).items()
-        )
+        stored = join(b"v" * VERSION_SIZE, self.fields() | changed)
         self.redis().set(self.key(), stored, keepttl=True)
 
     def redis(self) -> t.Any:

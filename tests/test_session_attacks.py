@@ -1,6 +1,7 @@
 """Attacks on sessions; each of them succeeds against a broken variant of the code."""
 
 import base64
+import binascii
 import hmac
 import pathlib
 import pickle
@@ -13,9 +14,10 @@ import pytest
 from flask.sessions import SessionMixin
 
 import quorum
-from quorum import redisdb, sessiondata, sessions
-from quorum.sessiondata import split
+from quorum import redisdb, sessions
+from quorum.engines.packing import Packing
 from quorum.sessions import RedisSessionInterface
+from quorum.sessionstore import split
 from quorum.state import get_state
 from tests.conftest import MakeApp
 from tests.sessions_contract import Shop, cookie_of
@@ -229,7 +231,9 @@ def steal_a_dump(target: Target) -> None:
     dump = [key.decode() for key in redis.scan_iter()]
     for key in (key for key in dump.copy() if redis.type(key) == b"string"):
         fields = split(redis.get(key))
-        dump += [part.decode() for pair in fields.items() for part in pair]
+        dump += [
+            part.decode(errors="replace") for pair in fields.items() for part in pair
+        ]
     dump += [redis.zrange(key, 0, -1)[0].decode() for key in redis.scan_iter("*user*")]
     parts = {part for text in dump for part in (text, *text.split(":"))}
 
@@ -287,11 +291,11 @@ def check_no_signature(patch: Patch) -> None:
 
 def take_any_spelling_of_a_signature(patch: Patch) -> None:
     def compare(one: bytes, other: bytes) -> bool:
-        first, second = (
-            base64.urlsafe_b64decode(cookie.rpartition(b".")[2] + b"==")
-            for cookie in (one, other)
-        )
-        return first == second
+        first, second = (cookie.rpartition(b".")[2] + b"==" for cookie in (one, other))
+        try:
+            return base64.urlsafe_b64decode(first) == base64.urlsafe_b64decode(second)
+        except binascii.Error:
+            return False
 
     same = SimpleNamespace(compare_digest=compare, digest=hmac.digest)
     patch.setattr(sessions, "hmac", same)
@@ -346,6 +350,10 @@ def write_without_asking(patch: Patch) -> None:
     break_script(patch, "_WRITE", "if old == '' or", "if not values['@end'] or")
 
 
+def swap_without_asking(patch: Patch) -> None:
+    break_script(patch, "_SWAP", "~= ARGV[1]", "== '?'")
+
+
 def forget_the_keys_before(patch: Patch) -> None:
     patch.setattr(
         RedisSessionInterface, "_get_keys", lambda self: [self._app.secret_key]
@@ -368,12 +376,12 @@ def store_the_identifier(patch: Patch) -> None:
 
 
 def unpickle(patch: Patch) -> None:
-    decode = sessiondata.decode
+    decode = Packing.decode
 
-    def decode_anything(raw: bytes) -> t.Any:
-        return pickle.loads(raw) if raw.startswith(b"\x80") else decode(raw)
+    def decode_anything(self: Packing, raw: bytes) -> t.Any:
+        return pickle.loads(raw) if raw.startswith(b"\x80") else decode(self, raw)
 
-    patch.setattr(sessiondata, "decode", decode_anything)
+    patch.setattr(Packing, "decode", decode_anything)
 
 
 #: Each attack, and the broken variants of the code that it has to succeed against.
@@ -389,7 +397,7 @@ ATTACKS: dict[Attack, list[Callable[[Patch], None]]] = {
     replay_after_rotation: [copy_at_rotation],
     replay_after_revocation: [forget_the_index_only],
     replay_after_rotation_and_revocation: [do_not_list_what_was_rotated],
-    write_slowly_after_logout: [write_without_asking],
+    write_slowly_after_logout: [write_without_asking, swap_without_asking],
     rotate_the_secret_key: [forget_the_keys_before, never_forget_a_key],
     steal_a_dump: [store_the_identifier],
     plant_a_program: [unpickle],

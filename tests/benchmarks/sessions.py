@@ -14,7 +14,7 @@ import redis
 from werkzeug.http import parse_cookie
 from werkzeug.test import create_environ
 
-from quorum.sessiondata import decode, encode
+from quorum.engines.packing import Packing
 from tests.benchmarks.measuring import (
     Chunk,
     Effort,
@@ -29,6 +29,7 @@ from tests.servers import RedisServer
 Request: t.TypeAlias = Callable[[], object]
 
 _THREADS = 8
+_CODEC = Packing()
 _DAY = 86400
 _SIZES = {"1 KB": 12, "100 KB": 1200}
 _GOALS = {
@@ -186,7 +187,7 @@ def _make_limit(client: "redis.Redis") -> flask.Flask:
 
     @app.route("/begin")
     def begin() -> flask.Response:
-        client.set("limit", encode(app.config["DATA"]), ex=_DAY)
+        client.set("limit", _CODEC.encode(app.config["DATA"]), ex=_DAY)
         response = flask.Response("done")
         response.set_cookie("session", "limit")
         return response
@@ -196,7 +197,7 @@ def _make_limit(client: "redis.Redis") -> flask.Flask:
         return "done"
 
     def get() -> t.Any:
-        return decode(
+        return _CODEC.decode(
             t.cast(bytes, client.getex(flask.request.cookies["session"], ex=_DAY))
         )
 
@@ -209,7 +210,7 @@ def _make_limit(client: "redis.Redis") -> flask.Flask:
     def write() -> str:
         data = get()
         data[0]["id"] += 1
-        client.set(flask.request.cookies["session"], encode(data), ex=_DAY)
+        client.set(flask.request.cookies["session"], _CODEC.encode(data), ex=_DAY)
         return "done"
 
     return app

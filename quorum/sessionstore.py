@@ -1,0 +1,106 @@
+"""How Redis keeps a session: as one string, which these scripts and functions know.
+
+It has one field for each of the session's keys, so that requests that change
+different keys at once do not undo each other's work. The fields that start with
+``@`` are not the app's: when the session ends, and the user it is bound to. Before
+them is a version, random bytes that are new with each write.
+"""
+
+import typing as t
+from collections.abc import Mapping
+
+VERSION_SIZE: t.Final = 16
+
+#: Stores a session anew if it has the version that was read; 0 if it has not.
+SWAP: t.Final = """
+local size = #ARGV[1]
+if redis.call('GETRANGE', KEYS[1], 0, size - 1) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+
+#: Ends a session, and changes one that is there or makes one; 0 if it is gone. What is
+#: new is written before anything is removed, as a full server refuses to write.
+WRITE: t.Final = """
+local ended, old, new, user = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local version, idle, lifetime, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+if ended ~= '' then redis.call('DEL', ended) end
+if new == '' then return 1 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local names, values = {}, {}
+local function put(name, value)
+  if not values[name] then names[#names + 1] = name end
+  values[name] = value
+end
+if old ~= '' then
+  local stored = redis.call('GET', old)
+  -- The answer to a first try may have been lost.
+  if not stored then return old ~= new and redis.call('EXISTS', new) or 0 end
+  local place = #version + 1
+  while place <= #stored do
+    local _, head, name, value = string.find(stored, '^(%d+) (%d+) ', place)
+    place = head + name + value + 1
+    put(string.sub(stored, head + 1, head + name),
+        string.sub(stored, head + name + 1, place - 1))
+  end
+end
+if old == '' or user ~= '' then put('@end', string.format('%.0f', now + lifetime)) end
+if user ~= '' then put('@user', user) end
+for i = 5, 4 + count, 2 do put(ARGV[i], ARGV[i + 1]) end
+for i = 5 + count, #ARGV do values[ARGV[i]] = nil end
+local parts = {version}
+for _, name in ipairs(names) do
+  local value = values[name]
+  if value then parts[#parts + 1] = #name .. ' ' .. #value .. ' ' .. name .. value end
+end
+local last = math.max(now + 1, math.min(now + idle, tonumber(values['@end'])))
+redis.call('SET', new, table.concat(parts), 'PXAT', string.format('%.0f', last))
+local bound = values['@user']
+if bound and old ~= new then
+  redis.call('ZREMRANGEBYSCORE', bound, '-inf', string.format('%.0f', now))
+  if old ~= '' then redis.call('ZREM', bound, old) end
+  redis.call('ZADD', bound, values['@end'], new)
+  local latest = redis.call('ZRANGE', bound, -1, -1, 'WITHSCORES')[2]
+  redis.call('PEXPIREAT', bound, string.format('%.0f', tonumber(latest)))
+end
+if old ~= '' and old ~= new then redis.call('DEL', old) end
+return 1
+"""
+
+REVOKE: t.Final = """
+for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('DEL', key) end
+redis.call('DEL', KEYS[1])
+"""
+
+
+def join(version: bytes, fields: Mapping[bytes, bytes]) -> bytes:
+    """Return what is stored of a session.
+
+    :param version: Its version.
+    :param fields: The values by the names.
+    :returns: The stored session.
+    """
+    pairs = fields.items()
+    parts = [b"%d %d %b%b" % (len(name), len(raw), name, raw) for name, raw in pairs]
+    return b"".join((version, *parts))
+
+
+def split(stored: bytes) -> dict[bytes, bytes]:
+    """Return the fields of a stored session.
+
+    :param stored: A version, and for each field two lengths, its name and its value.
+    :returns: The values by the names.
+    :raises ValueError: If it is not one.
+    """
+    fields: dict[bytes, bytes] = {}
+    place = VERSION_SIZE
+    while place < len(stored):
+        first = stored.index(b" ", place)
+        start = stored.index(b" ", first + 1) + 1
+        middle = start + int(stored[place:first])
+        place = middle + int(stored[first : start - 1])
+        if not start <= middle <= place <= len(stored):
+            raise ValueError
+        fields[stored[start:middle]] = stored[middle:place]
+    return fields
