@@ -30,6 +30,8 @@ class Changes(t.NamedTuple):
     #: The encoded values that are new.
     changed: dict[str, bytes]
     removed: list[str]
+    #: All the encoded values.
+    values: dict[str, bytes]
 
 
 #: Stands for a value that was not decoded yet.
@@ -59,6 +61,8 @@ class RedisSession(SessionMixin):
         #: Its other fields.
         self.kept: dict[bytes, bytes] = {}
         self.version = b""
+        #: Its Redis key.
+        self.key = ""
         #: Empty if there is no stored session.
         self.identifier = ""
         #: Whether the cookie it came in is signed with the secret key of today.
@@ -154,11 +158,13 @@ class RedisSession(SessionMixin):
             if stored is None or self._codec.differs(raw, stored):
                 changed[key] = raw
         removed = [key for key in self.stored if key not in self._values]
+        values = self.stored | changed
+        for key in removed:
+            del values[key]
         if changed:
-            sizes = {key: len(raw) for key, raw in (self.stored | changed).items()}
-            size = sum(sizes.values()) - sum(map(sizes.__getitem__, removed))
+            size = sum(map(len, values.values()))
             if size > limit:
-                largest = max(changed, key=sizes.__getitem__)
+                largest = max(changed, key=lambda key: len(changed[key]))
                 reason = f"with it there are {size} bytes, SESSION_LIMIT is {limit}"
                 raise SessionValueError(largest, reason)
-        return Changes(changed, removed)
+        return Changes(changed, removed, values)

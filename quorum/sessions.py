@@ -29,14 +29,6 @@ from quorum.state import State, get_state
 _LOGGER = logging.getLogger("quorum.sessions")
 
 
-@parsers.parser("integer", "a whole number above 0")
-def _size(value: object) -> int:
-    size = parsers.integer(value)
-    if size <= 0:
-        raise ValueError
-    return size
-
-
 class SessionSettings(Settings):
     """Sessions on the server."""
 
@@ -56,7 +48,7 @@ class SessionSettings(Settings):
     )
     limit: Variable[int] = variable(
         "SESSION_LIMIT",
-        _size,
+        parsers.count,
         default=1_000_000,
         since="0.2.0",
         help="Most bytes that the stored values of a session may have together.",
@@ -96,6 +88,8 @@ class RedisSessionInterface(SessionInterface):
         self._name = state.name
         self._settings = state.settings(SessionSettings)
         self._handle = state.handle(redisdb.SERVICE)
+        self._idle = sessionstore.to_milliseconds(self._settings.idle)
+        self._lifetime = sessionstore.to_milliseconds(self._settings.lifetime)
         self._derived: dict[str | bytes, bytes] = {}
         self._codec: Codec = require("quorum.engines.packing:Packing")()
 
@@ -141,7 +135,7 @@ class RedisSessionInterface(SessionInterface):
         """
         if user is None or user == "":
             raise UnsupportedError(f"The user {user!r}", "Name somebody.")
-        return f"{self._name}:user:{_hash(str(user))}"
+        return f"{self._name}:user:{sessionstore.hash_text(str(user))}"
 
     def revoke(self, user: object) -> None:
         """End all the sessions that are bound to a user.
@@ -166,8 +160,9 @@ class RedisSessionInterface(SessionInterface):
         else:
             return {}
         idle = self._get_idle(permanent=identifier.startswith(_PERMANENT))
+        place = self._key(identifier)
         try:
-            stored = self._handle.engine.read(self._key(identifier), idle)
+            stored = self._handle.engine.read(place, idle)
         except ServiceUnavailableError as error:
             raise _as_answer(error) from error
         if stored is None:
@@ -182,7 +177,7 @@ class RedisSessionInterface(SessionInterface):
         if end <= time.time() * 1000:
             return {}
         session.identifier, session.current = identifier, key == self._app.secret_key
-        session.version = stored[: sessionstore.VERSION_SIZE]
+        session.key, session.version = place, stored[: sessionstore.VERSION_SIZE]
         values = {}
         for name, raw in fields.items():
             if name.startswith(b"="):
@@ -206,7 +201,7 @@ class RedisSessionInterface(SessionInterface):
             new = f"{kind}{secrets.token_urlsafe(32)}"
         if fresh or session.ended:
             done = self._write(session, new, idle, changes)
-        elif any(changes):
+        elif changes.changed or changes.removed:
             done = self._swap(session, idle, changes) or self._write(
                 session, new, idle, changes
             )
@@ -218,7 +213,11 @@ class RedisSessionInterface(SessionInterface):
             _LOGGER.warning("A session that had ended meanwhile was not changed.")
             return
         name = self.get_cookie_name(app)
-        again = any(changes) or app.config["SESSION_REFRESH_EACH_REQUEST"]
+        again = (
+            changes.changed
+            or changes.removed
+            or app.config["SESSION_REFRESH_EACH_REQUEST"]
+        )
         if new:
             # A cookie that says the same could undo a rotation that has overtaken it.
             if fresh or not session.current or (permanent and again):
@@ -231,28 +230,25 @@ class RedisSessionInterface(SessionInterface):
 
     def _swap(self, session: RedisSession, idle: str, changes: Changes) -> bool:
         """Store the session if nobody has written it since; cheaper than to merge."""
-        values = session.stored | changes.changed
-        for name in changes.removed:
-            del values[name]
-        fields = session.kept | {_field(name): raw for name, raw in values.items()}
-        stored = sessionstore.join(os.urandom(sessionstore.VERSION_SIZE), fields)
+        values = changes.values
+        fields = {sessionstore.to_field(name): values[name] for name in values}
+        stored = sessionstore.join(
+            os.urandom(sessionstore.VERSION_SIZE), session.kept | fields
+        )
         end = int(session.kept[b"@end"])
         left = str(max(1, min(int(idle), end - int(time.time() * 1000))))
-        key = self._key(session.identifier)
-        return bool(self._run(_SWAP, [key], [session.version, stored, left]))
+        return bool(self._run(_SWAP, [session.key], [session.version, stored, left]))
 
     def _write(
         self, session: RedisSession, new: str, idle: str, changes: Changes
     ) -> bool:
         """End, begin or merge; false if the session is gone."""
         keys = [self._key(one) for one in (session.ended, session.identifier, new)]
-        pairs = [
-            part for k, raw in changes.changed.items() for part in (_field(k), raw)
-        ]
-        fields = [*pairs, *map(_field, changes.removed)]
-        lifetime = _to_milliseconds(self._settings.lifetime)
-        version = os.urandom(sessionstore.VERSION_SIZE)
-        values = [version, idle, lifetime, str(len(pairs)), *fields]
+        values: list[str | bytes] = [os.urandom(sessionstore.VERSION_SIZE), idle]
+        values += [self._lifetime, str(2 * len(changes.changed))]
+        for name, raw in changes.changed.items():
+            values += [sessionstore.to_field(name), raw]
+        values += map(sessionstore.to_field, changes.removed)
         return bool(self._run(_WRITE, [*keys, session.user], values))
 
     def _get_attributes(self) -> dict[str, t.Any]:
@@ -276,13 +272,16 @@ class RedisSessionInterface(SessionInterface):
 
     def _key(self, identifier: str) -> str:
         """Return the Redis key of a session, which nobody can turn into a cookie."""
-        return identifier and f"{self._name}:session:{_hash(identifier)}"
+        return (
+            identifier and f"{self._name}:session:{sessionstore.hash_text(identifier)}"
+        )
 
     def _get_idle(self, permanent: bool) -> str:
-        seconds = self._settings.idle
-        if permanent:
-            seconds = self._app.permanent_session_lifetime.total_seconds()
-        return _to_milliseconds(seconds)
+        if not permanent:
+            return self._idle
+        return sessionstore.to_milliseconds(
+            self._app.permanent_session_lifetime.total_seconds()
+        )
 
     def _get_keys(self) -> list[str | bytes]:
         """Return the secret key, and then those that were it before."""
@@ -401,19 +400,3 @@ def _replace(response: flask.Response, other: flask.Response) -> None:
     response.response = other.response
     response.headers = other.headers
     response.status = other.status
-
-
-def _field(key: str) -> bytes:
-    return f"={key}".encode()
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _to_milliseconds(seconds: float) -> str:
-    return str(max(1, int(min(seconds, _FOREVER) * 1000)))
-
-
-#: Seconds; Redis takes no time that is much longer.
-_FOREVER: t.Final = 1e10

@@ -6,6 +6,7 @@ different keys at once do not undo each other's work. The fields that start with
 them is a version, random bytes that are new with each write.
 """
 
+import hashlib
 import typing as t
 from collections.abc import Mapping
 
@@ -81,9 +82,10 @@ def join(version: bytes, fields: Mapping[bytes, bytes]) -> bytes:
     :param fields: The values by the names.
     :returns: The stored session.
     """
-    pairs = fields.items()
-    parts = [b"%d %d %b%b" % (len(name), len(raw), name, raw) for name, raw in pairs]
-    return b"".join((version, *parts))
+    parts = [version]
+    for name, raw in fields.items():
+        parts += [b"%d %d %b" % (len(name), len(raw), name), raw]
+    return b"".join(parts)
 
 
 def split(stored: bytes) -> dict[bytes, bytes]:
@@ -104,3 +106,18 @@ def split(stored: bytes) -> dict[bytes, bytes]:
             raise ValueError
         fields[stored[start:middle]] = stored[middle:place]
     return fields
+
+
+def to_field(key: str) -> bytes:
+    """Return the name of the field of a session's key."""
+    return f"={key}".encode()
+
+
+def hash_text(text: str) -> str:
+    """Return what stands for a text that Redis must not know."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def to_milliseconds(seconds: float) -> str:
+    """Return a time as Redis takes it; none that is much longer than 300 years."""
+    return str(max(1, int(min(seconds, 1e10) * 1000)))

@@ -39,14 +39,6 @@ def queue_url(value: object) -> parsers.URL:
     return found
 
 
-@parsers.parser("integer", "a whole number above 0")
-def _count(value: object) -> int:
-    found = parsers.integer(value)
-    if found < 1:
-        raise ValueError
-    return found
-
-
 class QueueSettings(ServiceSettings):
     """Background work, and the queue that it goes through."""
 
@@ -67,7 +59,7 @@ class QueueSettings(ServiceSettings):
     )
     limit: Variable[int] = variable(
         "QUEUE_LIMIT",
-        _count,
+        parsers.count,
         default=100_000,
         since="0.2.0",
         help="Most tasks that may wait in the memory of a process.",

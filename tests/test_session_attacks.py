@@ -14,7 +14,7 @@ import pytest
 from flask.sessions import SessionMixin
 
 import quorum
-from quorum import redisdb, sessions
+from quorum import redisdb, sessions, sessionstore
 from quorum.engines.packing import Packing
 from quorum.sessions import RedisSessionInterface
 from quorum.sessionstore import split
@@ -372,7 +372,7 @@ def never_forget_a_key(patch: Patch) -> None:
 
 
 def store_the_identifier(patch: Patch) -> None:
-    patch.setattr(sessions, "_hash", lambda text: text)
+    patch.setattr(sessionstore, "hash_text", lambda text: text)
 
 
 def unpickle(patch: Patch) -> None:

@@ -73,7 +73,7 @@ class Packing:
         :returns: The value.
         """
         if raw[:1] in (_PLAIN, _MIXED):
-            return ormsgpack.unpackb(raw[1:], ext_hook=_unpack_tagged)
+            return ormsgpack.unpackb(memoryview(raw)[1:], ext_hook=_unpack_tagged)
         return _untag(raw)
 
     def differs(self, raw: bytes, stored: bytes) -> bool:

@@ -1,11 +1,10 @@
 """A Redis server."""
 
 import typing as t
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import redis
 import redis.backoff
-import redis.client
 import redis.exceptions
 import redis.retry
 
@@ -25,8 +24,7 @@ _PASSING = (
     redis.exceptions.ReadOnlyError,
     redis.exceptions.TryAgainError,
 )
-#: Has the client return bytes, whatever its URL says.
-_RAW = {redis.client.NEVER_DECODE: True}
+_NoScriptError = redis.exceptions.NoScriptError
 _REFUSED = (
     redis.exceptions.AuthorizationError,
     redis.AuthenticationError,
@@ -85,11 +83,7 @@ class RedisServer:
         :raises ServiceUnavailableError: If the server cannot be reached, or cannot
             write just now.
         """
-        call: Callable[..., t.Any] = self.client.execute_command
-        try:
-            found = call("GETEX", key, "PX", milliseconds, **_RAW)
-        except redis.RedisError as error:
-            raise self._explain(error) from error
+        found = self._ask("GETEX", key, "PX", milliseconds)
         return t.cast("bytes | None", found)
 
     def run(
@@ -107,12 +101,32 @@ class RedisServer:
             write just now.
         """
         rest = (len(keys), *keys, *values)
-        call: Callable[..., t.Any] = self.client.execute_command
         try:
+            return self._ask("EVALSHA", script.digest, *rest)
+        except _NoScriptError:
+            return self._ask("EVAL", script.text, *rest)
+
+    def _ask(self, *command: str | bytes | int) -> t.Any:
+        """Return the answer to a command, as bytes, whatever the URL says.
+
+        The client's own way costs a third more, for what no script needs.
+        """
+        try:
+            pool = self.client.connection_pool
+            connection: t.Any = pool.get_connection()
+
+            def ask() -> t.Any:
+                connection.send_command(*command)
+                return connection.read_response(disable_decoding=True)
+
             try:
-                return call("EVALSHA", script.digest, *rest, **_RAW)
-            except redis.exceptions.NoScriptError:
-                return call("EVAL", script.text, *rest, **_RAW)
+                return connection.retry.call_with_retry(
+                    ask, lambda _: connection.disconnect()
+                )
+            finally:
+                pool.release(connection)
+        except _NoScriptError:
+            raise
         except redis.RedisError as error:
             raise self._explain(error) from error
 
