@@ -16,12 +16,14 @@ class Codec(t.Protocol):
 
     def encode(self, value: object) -> bytes:
         """Return what Redis keeps of a value."""
+        ...
 
     def decode(self, raw: bytes) -> t.Any:
         """Return the value that was encoded."""
 
     def differs(self, raw: bytes, stored: bytes) -> bool:
         """Tell whether an encoded value is not the same as a stored one."""
+        ...
 
 
 class Changes(t.NamedTuple):

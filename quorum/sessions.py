@@ -199,25 +199,19 @@ class RedisSessionInterface(SessionInterface):
             fresh = bool(session.user or session)
         if fresh:
             new = f"{kind}{secrets.token_urlsafe(32)}"
+        modified = changes.changed or changes.removed
+        done = True
         if fresh or session.ended:
             done = self._write(session, new, idle, changes)
-        elif changes.changed or changes.removed:
-            done = self._swap(session, idle, changes) or self._write(
-                session, new, idle, changes
-            )
-        elif permanent or not session.current:
-            done = True
-        else:
+        elif modified:
+            done = self._swap(session, idle, changes)
+        elif session.current and not permanent:
             return
         if not done:
             _LOGGER.warning("A session that had ended meanwhile was not changed.")
             return
         name = self.get_cookie_name(app)
-        again = (
-            changes.changed
-            or changes.removed
-            or app.config["SESSION_REFRESH_EACH_REQUEST"]
-        )
+        again = modified or app.config["SESSION_REFRESH_EACH_REQUEST"]
         if new:
             # A cookie that says the same could undo a rotation that has overtaken it.
             if fresh or not session.current or (permanent and again):
@@ -229,20 +223,21 @@ class RedisSessionInterface(SessionInterface):
             response.delete_cookie(name, **self._get_attributes())
 
     def _swap(self, session: RedisSession, idle: str, changes: Changes) -> bool:
-        """Store the session if nobody has written it since; cheaper than to merge."""
-        values = changes.values
-        fields = {sessionstore.to_field(name): values[name] for name in values}
-        stored = sessionstore.join(
-            os.urandom(sessionstore.VERSION_SIZE), session.kept | fields
-        )
+        """Store a session that keeps its identifier; false if it is gone."""
+        version = os.urandom(sessionstore.VERSION_SIZE)
+        raws = changes.values
+        fields = {sessionstore.to_field(name): raws[name] for name in raws}
+        stored = sessionstore.join(version, session.kept | fields)
         end = int(session.kept[b"@end"])
         left = str(max(1, min(int(idle), end - int(time.time() * 1000))))
-        return bool(self._run(_SWAP, [session.key], [session.version, stored, left]))
+        names = map(sessionstore.to_field, (*changes.changed, *changes.removed))
+        values: list[str | bytes] = [session.version, stored, left, *names]
+        return bool(self._run(_SWAP, [session.key], values))
 
     def _write(
         self, session: RedisSession, new: str, idle: str, changes: Changes
     ) -> bool:
-        """End, begin or merge; false if the session is gone."""
+        """End, begin or rename; false if the session is gone."""
         keys = [self._key(one) for one in (session.ended, session.identifier, new)]
         values: list[str | bytes] = [os.urandom(sessionstore.VERSION_SIZE), idle]
         values += [self._lifetime, str(2 * len(changes.changed))]

@@ -207,6 +207,23 @@ def write_slowly_after_logout(target: Target) -> None:
     assert_dead(shop, cookie)
 
 
+def rotate_slowly_after_logout(target: Target) -> None:
+    shop = target.make()
+    client = shop.browser()
+    shop.login(client, "ann")
+    cookie = cookie_of(client)
+
+    def act(session: SessionMixin) -> None:
+        session["slow"] = True
+        quorum.rotate_session()
+        shop.ask(shop.browser(cookie), lambda session: session.clear())
+
+    shop.ask(client, act)
+
+    assert_dead(shop, cookie)
+    assert shop.read(client) == {}
+
+
 def rotate_the_secret_key(target: Target) -> None:
     shop = target.make()
     client, lazy = shop.browser(), shop.browser()
@@ -341,17 +358,21 @@ def forget_the_index_only(patch: Patch) -> None:
 
 
 def do_not_list_what_was_rotated(patch: Patch) -> None:
-    break_script(patch, "_WRITE", "bound and old ~= new", "user ~= ''")
+    break_script(patch, "_WRITE", "if bound then", "if user ~= '' then")
 
 
-def write_without_asking(patch: Patch) -> None:
-    asks = "return old ~= new and redis.call('EXISTS', new) or 0"
+def rename_without_asking(patch: Patch) -> None:
+    asks = "return redis.call('EXISTS', new)"
     break_script(patch, "_WRITE", asks, "stored = ''")
     break_script(patch, "_WRITE", "if old == '' or", "if not values['@end'] or")
 
 
 def swap_without_asking(patch: Patch) -> None:
-    break_script(patch, "_SWAP", "~= ARGV[1]", "== '?'")
+    break_script(patch, "_SWAP", "== version then", "~= '?' then")
+
+
+def merge_without_asking(patch: Patch) -> None:
+    break_script(patch, "_SWAP", "then return 0 end", "then stored = new end")
 
 
 def forget_the_keys_before(patch: Patch) -> None:
@@ -397,7 +418,8 @@ ATTACKS: dict[Attack, list[Callable[[Patch], None]]] = {
     replay_after_rotation: [copy_at_rotation],
     replay_after_revocation: [forget_the_index_only],
     replay_after_rotation_and_revocation: [do_not_list_what_was_rotated],
-    write_slowly_after_logout: [write_without_asking, swap_without_asking],
+    write_slowly_after_logout: [swap_without_asking, merge_without_asking],
+    rotate_slowly_after_logout: [rename_without_asking],
     rotate_the_secret_key: [forget_the_keys_before, never_forget_a_key],
     steal_a_dump: [store_the_identifier],
     plant_a_program: [unpickle],
