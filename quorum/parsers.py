@@ -13,6 +13,7 @@ __all__ = [
     "Parser",
     "boolean",
     "choice",
+    "count",
     "host",
     "host_port",
     "integer",

@@ -192,7 +192,7 @@ def replay_after_rotation_and_revocation(target: Target) -> None:
     assert_dead(shop, cookie_of(client))
 
 
-def write_slowly_after_logout(target: Target) -> None:
+def act_slowly_after_logout(target: Target, also: Callable[[], None]) -> None:
     shop = target.make()
     client = shop.browser()
     shop.login(client, "ann")
@@ -200,28 +200,21 @@ def write_slowly_after_logout(target: Target) -> None:
 
     def act(session: SessionMixin) -> None:
         session["slow"] = True
+        also()
         shop.ask(shop.browser(cookie), lambda session: session.clear())
 
     shop.ask(client, act)
 
+    assert shop.read(client) == {}
     assert_dead(shop, cookie)
+
+
+def write_slowly_after_logout(target: Target) -> None:
+    act_slowly_after_logout(target, lambda: None)
 
 
 def rotate_slowly_after_logout(target: Target) -> None:
-    shop = target.make()
-    client = shop.browser()
-    shop.login(client, "ann")
-    cookie = cookie_of(client)
-
-    def act(session: SessionMixin) -> None:
-        session["slow"] = True
-        quorum.rotate_session()
-        shop.ask(shop.browser(cookie), lambda session: session.clear())
-
-    shop.ask(client, act)
-
-    assert_dead(shop, cookie)
-    assert shop.read(client) == {}
+    act_slowly_after_logout(target, quorum.rotate_session)
 
 
 def rotate_the_secret_key(target: Target) -> None:
