@@ -68,6 +68,7 @@ quorum_variables = [
     "quorum.mail",
     "quorum.mongodb",
     "quorum.redisdb",
+    "quorum.sessions",
     "quorum.amqp",
     "quorum.amazon",
     "quorum.queues",

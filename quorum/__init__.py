@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from quorum.errors import ServiceError as ServiceError
     from quorum.errors import ServiceRefusedError as ServiceRefusedError
     from quorum.errors import ServiceUnavailableError as ServiceUnavailableError
+    from quorum.errors import SessionValueError as SessionValueError
     from quorum.errors import SettingMissingError as SettingMissingError
     from quorum.errors import TaskError as TaskError
     from quorum.errors import TaskNotRunError as TaskNotRunError
@@ -69,7 +70,11 @@ if TYPE_CHECKING:
     from quorum.mongodb import object_id as object_id
     from quorum.objects import AmazonBucket as AmazonBucket
     from quorum.objects import AmazonKey as AmazonKey
+    from quorum.redisdb import dumps_redis as dumps_redis
     from quorum.redisdb import get_redis as get_redis
+    from quorum.sessions import bind_session as bind_session
+    from quorum.sessions import revoke_sessions as revoke_sessions
+    from quorum.sessions import rotate_session as rotate_session
     from quorum.state import get_request_id as get_request_id
     from quorum.tasks import Task as Task
     from quorum.tasks import background as background
@@ -111,6 +116,7 @@ __all__ = [
     "ServiceError",
     "ServiceRefusedError",
     "ServiceUnavailableError",
+    "SessionValueError",
     "SettingMissingError",
     "Settings",
     "Task",
@@ -119,6 +125,7 @@ __all__ = [
     "UnsupportedError",
     "Variable",
     "background",
+    "bind_session",
     "call_run",
     "clear_amazon_bucket",
     "conf",
@@ -133,6 +140,7 @@ __all__ = [
     "delete_amazon_key",
     "drop_mongo_db",
     "dumps_mongo",
+    "dumps_redis",
     "error",
     "exists_amazon_key",
     "get_amazon",
@@ -153,6 +161,8 @@ __all__ = [
     "parsers",
     "properties_amqp",
     "publish_amqp",
+    "revoke_sessions",
+    "rotate_session",
     "run",
     "run_back",
     "run_background",
@@ -177,7 +187,7 @@ _HOMES = {
     "DuplicateError ExecutionDisabledError LoadError MailUncertainError MessageError "
     "MissingDependencyError NotLoadedError ObjectIdError Problem QuorumError "
     "ReceiversRefusedError ServiceError ServiceRefusedError ServiceUnavailableError "
-    "SettingMissingError TaskError TaskNotRunError UnsupportedError",
+    "SessionValueError SettingMissingError TaskError TaskNotRunError UnsupportedError",
     "loading": "call_run load onrun run unload",
     "logs": "critical debug error get_log info warning",
     "mail": "send_mail send_mail_a",
@@ -185,7 +195,8 @@ _HOMES = {
     "models": "Id Model field where",
     "mongodb": "drop_mongo_db dumps_mongo get_mongo get_mongo_db object_id",
     "objects": "AmazonBucket AmazonKey",
-    "redisdb": "get_redis",
+    "redisdb": "dumps_redis get_redis",
+    "sessions": "bind_session revoke_sessions rotate_session",
     "state": "get_request_id",
     "tasks": "Task background run_back run_background",
     "values": "conf conf_override conf_prefix conf_suffix confd confr confs "

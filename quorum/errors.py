@@ -18,6 +18,7 @@
     ├── DuplicateError (ValueError)          a unique field would have a value twice
     ├── DocumentError (ValueError)           a stored document does not fit its model
     ├── ObjectIdError (ValueError)           something is no object id
+    ├── SessionValueError (ValueError)       a value of the session cannot be stored
     └── ServiceError                         a server did not do its part
         ├── ServiceUnavailableError (ConnectionError)   trying again may help
         ├── MailUncertainError                          it may have done it or not
@@ -299,6 +300,23 @@ class ObjectIdError(QuorumError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.value} is no object id, which is 24 hexadecimal digits."
+
+
+class SessionValueError(QuorumError, ValueError):
+    """Raised after a view that left a value in the session that cannot be stored.
+
+    :param key: The value's key.
+    :param reason: Why not.
+    """
+
+    def __init__(self, key: object, reason: str) -> None:
+        super().__init__(key, reason)
+        self.key = key
+        self.reason = reason
+
+    def __str__(self) -> str:
+        reason = self.reason.rstrip(".")
+        return f"The session's {self.key!r} cannot be stored: {reason}."
 
 
 class ServiceError(QuorumError):

@@ -8,6 +8,7 @@ from quorum.errors import MissingDependencyError
 #: Importable name of each library: the name it is installed under, and its extra.
 EXTRAS: t.Final = {
     "redis": ("redis", "redis"),
+    "ormsgpack": ("ormsgpack", "redis"),
     "pymongo": ("pymongo", "mongodb"),
     "bson": ("pymongo", "mongodb"),
     "pydantic": ("pydantic", "mongodb"),

@@ -2,7 +2,6 @@
 
 import contextlib
 import ipaddress
-import signal
 import socket
 import sys
 import threading
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 import flask
 
 # Each of these declares variables, which load() has to know.
-from quorum import amazon, amqp, mail, mongodb, parsers, redisdb, tasks
+from quorum import amazon, amqp, mail, mongodb, parsers, redisdb, sessions, tasks
 from quorum import state as states
 from quorum.calls import find_module
 from quorum.config import Settings, Variable, variable
@@ -121,16 +120,14 @@ def load(
         argument is of the wrong type.
     :raises MissingDependencyError: If there is a ``.env`` file and python-dotenv is
         not installed.
-    :raises UnsupportedError: If ``redis_session`` is asked for.
+    :raises SettingMissingError: If ``redis_session`` is asked for and REDISTOGO_URL or
+        SECRET_KEY has no value.
     """
     _check("app", app, flask.Flask)
     _check("name", name, str)
     _check("mongo_database", mongo_database, str)
     _check("logger", logger, str)
     _check("models", models, types.ModuleType)
-    if redis_session:
-        what = "load(redis_session=True)"
-        raise UnsupportedError(what, "Sessions in Redis are planned, see the manual.")
     caller = sys._getframe(1).f_globals.get("__name__") or "__main__"
     if app is None:
         app = flask.Flask(name or caller)
@@ -153,6 +150,8 @@ def load(
             start_log(state, logger)
             for function, seconds in tasks.REPEATED:
                 tasks.add_repeated(state, function, seconds)
+            if redis_session:
+                sessions.start_sessions(state)
             state.register()
         except BaseException:
             state.stack.close()
@@ -248,6 +247,8 @@ def run(server: str = "base") -> None:
 @contextlib.contextmanager
 def _ending_well() -> Iterator[None]:
     """Have SIGTERM end the program as any other end does, with its tasks done."""
+    import signal  # most apps are served by something else
+
     ours = (
         threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

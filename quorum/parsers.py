@@ -13,6 +13,7 @@ __all__ = [
     "Parser",
     "boolean",
     "choice",
+    "count",
     "host",
     "host_port",
     "integer",
@@ -81,6 +82,15 @@ def integer(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     return int(_matching(r"[+-]?[0-9]{1,4300}", value))
+
+
+@parser("integer", "a whole number above 0")
+def count(value: object) -> int:
+    """Parse a whole number of at least 1."""
+    found = integer(value)
+    if found < 1:
+        raise ValueError
+    return found
 
 
 @parser("integer", "a whole number from 0 to 65535")

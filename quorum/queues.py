@@ -47,14 +47,6 @@ def queue_name(value: object) -> str:
 _KEPT: t.Final = (".DQ", ".XQ")
 
 
-@parsers.parser("integer", "a whole number above 0")
-def _count(value: object) -> int:
-    found = parsers.integer(value)
-    if found < 1:
-        raise ValueError
-    return found
-
-
 class QueueSettings(ServiceSettings):
     """Background work, and the queue that it goes through."""
 
@@ -82,7 +74,7 @@ class QueueSettings(ServiceSettings):
     )
     starts: Variable[int] = variable(
         "QUEUE_STARTS",
-        _count,
+        parsers.count,
         default=5,
         since="0.2.0",
         help="How often a task may start without coming to an end.",
@@ -104,7 +96,7 @@ class QueueSettings(ServiceSettings):
     )
     limit: Variable[int] = variable(
         "QUEUE_LIMIT",
-        _count,
+        parsers.count,
         default=100_000,
         since="0.2.0",
         help="Most tasks that may wait in the memory of a process.",

@@ -13,6 +13,8 @@ from quorum import config, state
 from quorum.loading import RUN_FUNCTIONS
 from quorum.tasks import REPEATED
 
+pytest.register_assert_rewrite("tests.sessions_contract")
+
 MakeApp: t.TypeAlias = Callable[..., flask.Flask]
 
 #: What an engineer's shell may have set, and no test must see.

@@ -19,6 +19,32 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
 SCRIPT = "%3Cscript%3E"
 
+LOGIN_SAYS = [
+    *["Welcome, ann.", "Welcome, ann.", "Hello, ann."],
+    *["Bye.", "Hello, guest.", "Hello, ann."],
+    *["Welcome, ann.", "Bye, everywhere.", "Hello, guest.", "Hello, guest."],
+]
+
+
+def log_in_and_out(url: str) -> list[str]:
+    """Return what the example says to somebody with two browsers."""
+    first, second = (
+        urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        for _ in range(2)
+    )
+    ann = b"user=ann&password=correct+horse"
+    steps: list[tuple[urllib.request.OpenerDirector, str, bytes | None]] = [
+        *[(first, "login", ann), (second, "login", ann), (first, "", None)],
+        *[(first, "logout", b""), (first, "", None), (second, "", None)],
+        *[(first, "login", ann), (second, "logout-everywhere", b"")],
+        *[(first, "", None), (second, "", None)],
+    ]
+    said = []
+    for browser, page, data in steps:
+        with browser.open(f"{url}/{page}", data, timeout=PATIENCE) as answer:
+            said.append(answer.read().decode())
+    return said
+
 
 @pytest.mark.parametrize("debug", ["", "1"])
 def test_hello_serves_its_page_escaped(debug: str) -> None:
@@ -67,6 +93,19 @@ def test_shop_counts_visits() -> None:
         pages = [get(f"http://127.0.0.1:{arguments[-1]}/visits", process) for _ in "12"]
 
     assert [page.strip() for page in pages] == ['{"visits":1}', '{"visits":2}']
+
+
+def test_login_ends_sessions_here_and_everywhere() -> None:
+    port = free_port()
+    env = clean_environment(SECRET_KEY="key", REDISTOGO_URL="memory:")
+    arguments = ["-m", "flask", "--app", "login", "run", "--port", str(port)]
+
+    with running(*arguments, cwd=EXAMPLES, env=env) as process:
+        url = f"http://127.0.0.1:{port}"
+        get(f"{url}/", process)
+        said = log_in_and_out(url)
+
+    assert said == LOGIN_SAYS
 
 
 def test_the_guest_book_keeps_what_people_write() -> None:

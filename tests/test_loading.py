@@ -174,15 +174,6 @@ def test_an_argument_of_the_wrong_type_is_named(
         quorum.load(**{argument: value})
 
 
-def test_a_redis_session_is_refused_until_it_is_there() -> None:
-    app = flask.Flask("shop")
-
-    with pytest.raises(quorum.UnsupportedError, match="planned"):
-        quorum.load(app, redis_session=True)
-
-    assert KEY not in app.extensions
-
-
 def test_secret_key_is_set_by_its_parameter() -> None:
     assert quorum.load(secret_key="key").secret_key == "key"
 
@@ -356,7 +347,14 @@ def test_unload_leaves_the_app_as_it_was() -> None:
     app.extensions["other"] = object()
     before = _everything(app)
 
-    quorum.load(app, secret_key="key", DEBUG=True, TESTING=True)
+    quorum.load(
+        app,
+        secret_key="key",
+        redis_session=True,
+        REDISTOGO_URL="memory:",
+        DEBUG=True,
+        TESTING=True,
+    )
     quorum.unload()
 
     assert _everything(app) == before

@@ -15,6 +15,7 @@ fuzzed = hypothesis.settings(max_examples=60, derandomize=True, deadline=None)
 PARSERS: dict[str, tuple[parsers.Parser[t.Any], type | tuple[type, ...]]] = {
     "boolean": (parsers.boolean, bool),
     "integer": (parsers.integer, int),
+    "count": (parsers.count, int),
     "port": (parsers.port, int),
     "number": (parsers.number, float),
     "seconds": (parsers.seconds, float),

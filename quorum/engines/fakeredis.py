@@ -3,25 +3,18 @@
 import fakeredis
 import redis
 
+from quorum.engines.redis import RedisServer
 from quorum.redisdb import RedisSettings
 
 
-class RedisMemory:
+class RedisMemory(RedisServer):
     """fakeredis: each app has a store of its own, which goes with it.
 
     :param settings: Not needed.
     """
 
-    address: str = "memory:"
-
     def __init__(self, settings: RedisSettings) -> None:
+        self.address: str = "memory:"
+        self._host, self._port = self.address, 0
         server = fakeredis.FakeServer()
         self.client: redis.Redis = fakeredis.FakeRedis(server=server)
-
-    def ping(self) -> None:
-        """Ask the store for an answer."""
-        self.client.ping()
-
-    def close(self) -> None:
-        """Let go of the connections."""
-        self.client.close()

@@ -243,7 +243,9 @@ def test_names_of_quorum_in_the_text_are_names_that_there_are() -> None:
 def test_variables_in_the_text_are_variables_that_there_are() -> None:
     secret = {f"{name}_FILE" for name, item in SPELLINGS.items() if item.secret}
     own = {"SHOP_CURRENCY", "SHOP_TOKEN", "SHOP_RETRIES", "GUESTBOOK_SHOWN"}
-    flasks = {"TESTING", "MAX_CONTENT_LENGTH"}
+    flasks = {"TESTING", "MAX_CONTENT_LENGTH", "PERMANENT_SESSION_LIFETIME"}
+    flasks |= {"SESSION_COOKIE_SECURE", "SESSION_COOKIE_SAMESITE"}
+    flasks |= {"SESSION_REFRESH_EACH_REQUEST", "SECRET_KEY_FALLBACKS"}
     others = {"CI", "INFO", "HTML", "XML", "TRUE"}
     known = {*SPELLINGS, *secret, *own, *flasks, *others}
 
