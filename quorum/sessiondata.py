@@ -47,6 +47,7 @@ class RedisSession(SessionMixin):
     :param codec: Encodes and decodes them.
     """
 
+    accessed = False
     modified = False
 
     def __init__(

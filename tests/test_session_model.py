@@ -24,6 +24,9 @@ NUMBERS = st.integers(0, 9)
 KEYS = st.sampled_from("ab")
 USERS = st.sampled_from(["ann", "bob"])
 
+#: Where a request context keeps its session; Flask 3.1.3 has a property before it.
+SESSION: t.Final = "_session" if hasattr(RequestContext, "session") else "session"
+
 
 @dataclasses.dataclass(eq=False)
 class Stored:
@@ -70,13 +73,12 @@ class Sessions(hs.RuleBasedStateMachine):
     def open(self, cookie: str) -> RequestContext:
         headers = {"Cookie": f"session={cookie}"} if cookie else {}
         context = RequestContext(self.app, create_environ(headers=headers))
-        context._session = self.app.session_interface.open_session(
-            self.app, context.request
-        )
+        session = self.app.session_interface.open_session(self.app, context.request)
+        setattr(context, SESSION, session)
         return context
 
     def session_of(self, request: Underway) -> RedisSession:
-        return t.cast(RedisSession, request.context._session)
+        return t.cast(RedisSession, getattr(request.context, SESSION))
 
     @hs.rule(client=CLIENTS)
     def begin(self, client: int) -> None:
