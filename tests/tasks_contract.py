@@ -385,6 +385,52 @@ class QueueContract(Contract):
 
         assert 0.2 < second.seconds - first.seconds < PATIENCE
 
+    def test_a_task_given_up_again_while_it_is_put_back_is_a_dead_letter(
+        self, open: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        open()
+        quorum.run_background(fail, ["refused"])
+        took()
+        engine = t.cast(DramatiqQueue, get_broker(get_state()))
+        letter = self.wait_for_letter(engine)
+        drop = engine._server.drop
+
+        def drop_late(*args: t.Any) -> None:
+            end = time.monotonic() + PATIENCE
+            while {letter.moment} >= {
+                item.moment for item in engine.list_letters(get_state())
+            }:
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            drop(*args)
+
+        monkeypatch.setattr(engine._server, "drop", drop_late)
+        engine.put_back(get_state(), letter)
+
+        again = self.wait_for_letter(engine)
+        assert again.id == letter.id
+        assert again.moment > letter.moment
+
+    def test_a_task_that_gets_no_context_is_tried_again_and_not_lost(
+        self, open: Open
+    ) -> None:
+        app = open()
+        refused: list[flask.Flask] = []
+
+        def refuse(app: flask.Flask) -> None:
+            if threading.current_thread() is not here:
+                refused.append(app)
+                raise ConnectionError("no database")
+
+        here = threading.current_thread()
+        with flask.appcontext_pushed.connected_to(refuse, app):
+            quorum.run_background(note, retries=1)
+            letter = self.wait_for_letter(get_broker(get_state()))
+
+        assert letter.reason == "ConnectionError: no database"
+        assert len(refused) == 2
+        assert rest(0) == []
+
     def wait_for_letter(self, engine: Broker) -> Letter:
         end = time.monotonic() + PATIENCE
         while not (letters := engine.list_letters(get_state())):
