@@ -124,7 +124,14 @@ class TestThreads(Contract):
         self, make_app: MakeApp
     ) -> None:
         make_app(QUEUE_BACKOFF=3600)
-        task = quorum.run_background(int, ["x"], retries=1)
+        started = threading.Event()
+
+        def fail() -> None:
+            started.set()
+            raise ValueError("x")
+
+        task = quorum.run_background(fail, retries=1)
+        assert started.wait(PATIENCE)
         end = time.monotonic() + PATIENCE
         while not task.cancel():
             assert time.monotonic() < end
