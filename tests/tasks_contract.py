@@ -297,6 +297,9 @@ class QueueContract(Contract):
             ({"kwargs": {"when": time}}, r"kwargs\['when'\], a 'module'"),
             ({"kwargs": {"x": [{1: 2}]}}, r"keys of kwargs\['x'\]\[0\]"),
         ]
+        endless: list[t.Any] = []
+        endless.append(endless)
+        arguments.append(({"args": endless}, "one holds itself"))
         for given, fault in arguments:
             with pytest.raises(quorum.TaskError, match=fault):
                 quorum.run_background(**{"callable": note, **given})

@@ -115,8 +115,14 @@ class DramatiqQueue:
             what = f"A callback with QUEUE_URL={self.settings.scheme}:"
             raise UnsupportedError(what, "Do its work at the end of the task.")
         args, kwargs = list(order.args), order.kwargs
-        calls.check_json(name, "args", args)
-        calls.check_json(name, "kwargs", kwargs)
+        try:
+            calls.check_json(name, "args", args)
+            calls.check_json(name, "kwargs", kwargs)
+        except RecursionError as error:
+            fault = (
+                "JSON cannot express its arguments: one holds itself, or is too deep"
+            )
+            raise TaskError(name, fault) from error
         job = {
             "path": calls.pack(name, order.function, self._modules(state)),
             "args": args,
