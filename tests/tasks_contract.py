@@ -392,10 +392,10 @@ class QueueContract(Contract):
         self, open: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         open()
-        quorum.run_background(fail, ["refused"])
-        took()
+        quorum.run_background(fail, ["unavailable"], retries=1)
         engine = t.cast(DramatiqQueue, get_broker(get_state()))
         letter = self.wait_for_letter(engine)
+        assert len(rest(0)) == 2
         drop = engine._server.drop
 
         def drop_late(*args: t.Any) -> None:
@@ -413,6 +413,7 @@ class QueueContract(Contract):
         again = self.wait_for_letter(engine)
         assert again.id == letter.id
         assert again.moment > letter.moment
+        assert len(rest(0)) == 2  # it had all of its tries again
 
     def test_a_task_that_gets_no_context_is_tried_again_and_not_lost(
         self, open: Open
