@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import datetime
 import json
 import logging
@@ -75,6 +76,15 @@ def fail_until(tries: int) -> None:
     flask.current_app.config["TRIES"] = flask.current_app.config.get("TRIES", 0) + 1
     if flask.current_app.config["TRIES"] < tries:
         raise ValueError("not yet")
+
+
+LEFT: "contextvars.ContextVar[str]" = contextvars.ContextVar("left", default="nothing")
+
+
+def leave() -> None:
+    """Tell the test what is set, and set something."""
+    note(LEFT.get())
+    LEFT.set("something")
 
 
 def note_once() -> None:
@@ -261,6 +271,14 @@ class Contract:
             quorum.run_background(**{"callable": note, **arguments})
 
         assert rest(0) == []
+
+    def test_what_one_task_sets_no_other_finds(self, open: Open) -> None:
+        open()
+
+        for _ in range(20):
+            quorum.run_background(leave)
+
+        assert [took().args[0] for _ in range(20)] == ["nothing"] * 20
 
     def test_a_task_can_submit_another(self, open: Open) -> None:
         open()
