@@ -76,7 +76,7 @@ def find_module(name: str) -> str:
         return name
     spec = getattr(main, "__spec__", None)
     if spec is not None:
-        return str(spec.name).removesuffix(".__main__")
+        return str(spec.name)
     return pathlib.Path(getattr(main, "__file__", None) or "__main__").stem
 
 

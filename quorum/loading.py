@@ -129,6 +129,7 @@ def load(
     _check("logger", logger, str)
     _check("models", models, types.ModuleType)
     caller = sys._getframe(1).f_globals.get("__name__") or "__main__"
+    own = {caller} if app is None else {caller, app.import_name}
     if app is None:
         app = flask.Flask(name or caller)
     for keyword, value in (("NAME", name), ("SECRET_KEY", secret_key)):
@@ -139,7 +140,7 @@ def load(
         _check_loadable(app)
         state = State(app, Sources(app, kwargs))
         state.execution = execution
-        for module in (app.import_name, caller):
+        for module in own:  # not a mere name, which could be that of any module
             state.packages.add(find_module(module).partition(".")[0])
         state.mongo_database = mongo_database
         state.models = models

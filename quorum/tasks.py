@@ -39,9 +39,11 @@ class Order(t.NamedTuple, t.Generic[T]):
     @property
     def name(self) -> str:
         """What the log calls the task: the description, else the function's name."""
-        name = getattr(self.function, "__qualname__", None)
-        module = getattr(self.function, "__module__", None)
-        return self.description or (f"{module}.{name}" if name else repr(self.function))
+        function: t.Any = self.function
+        if not hasattr(function, "__qualname__"):  # its repr could show arguments
+            function = getattr(function, "func", type(function))
+        name = getattr(function, "__qualname__", type(function).__qualname__)
+        return self.description or f"{function.__module__}.{name}"
 
     def call(self) -> T:
         """Call the function; what a coroutine function returns is run to its end."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import datetime
 import json
 import logging
@@ -75,6 +76,15 @@ def fail_until(tries: int) -> None:
     flask.current_app.config["TRIES"] = flask.current_app.config.get("TRIES", 0) + 1
     if flask.current_app.config["TRIES"] < tries:
         raise ValueError("not yet")
+
+
+LEFT: "contextvars.ContextVar[str]" = contextvars.ContextVar("left", default="nothing")
+
+
+def leave() -> None:
+    """Tell the test what is set, and set something."""
+    note(LEFT.get())
+    LEFT.set("something")
 
 
 def note_once() -> None:
@@ -262,6 +272,14 @@ class Contract:
 
         assert rest(0) == []
 
+    def test_what_one_task_sets_no_other_finds(self, open: Open) -> None:
+        open()
+
+        for _ in range(20):
+            quorum.run_background(leave)
+
+        assert [took().args[0] for _ in range(20)] == ["nothing"] * 20
+
     def test_a_task_can_submit_another(self, open: Open) -> None:
         open()
 
@@ -297,6 +315,9 @@ class QueueContract(Contract):
             ({"kwargs": {"when": time}}, r"kwargs\['when'\], a 'module'"),
             ({"kwargs": {"x": [{1: 2}]}}, r"keys of kwargs\['x'\]\[0\]"),
         ]
+        endless: list[t.Any] = []
+        endless.append(endless)
+        arguments.append(({"args": endless}, "one holds itself"))
         for given, fault in arguments:
             with pytest.raises(quorum.TaskError, match=fault):
                 quorum.run_background(**{"callable": note, **given})
@@ -384,6 +405,53 @@ class QueueContract(Contract):
         first, second = took(), took()
 
         assert 0.2 < second.seconds - first.seconds < PATIENCE
+
+    def test_a_task_given_up_again_while_it_is_put_back_is_a_dead_letter(
+        self, open: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        open()
+        quorum.run_background(fail, ["unavailable"], retries=1)
+        engine = t.cast(DramatiqQueue, get_broker(get_state()))
+        letter = self.wait_for_letter(engine)
+        assert len(rest(0)) == 2
+        drop = engine._server.drop
+
+        def drop_late(*args: t.Any) -> None:
+            end = time.monotonic() + PATIENCE
+            while {letter.moment} >= {
+                item.moment for item in engine.list_letters(get_state())
+            }:
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            drop(*args)
+
+        monkeypatch.setattr(engine._server, "drop", drop_late)
+        engine.put_back(get_state(), letter)
+
+        again = self.wait_for_letter(engine)
+        assert again.id == letter.id
+        assert again.moment > letter.moment
+        assert len(rest(0)) == 2  # it had all of its tries again
+
+    def test_a_task_that_gets_no_context_is_tried_again_and_not_lost(
+        self, open: Open
+    ) -> None:
+        app = open()
+        refused: list[flask.Flask] = []
+
+        def refuse(app: flask.Flask) -> None:
+            if threading.current_thread() is not here:
+                refused.append(app)
+                raise ConnectionError("no database")
+
+        here = threading.current_thread()
+        with flask.appcontext_pushed.connected_to(refuse, app):
+            quorum.run_background(note, retries=1)
+            letter = self.wait_for_letter(get_broker(get_state()))
+
+        assert letter.reason == "ConnectionError: no database"
+        assert len(refused) == 2
+        assert rest(0) == []
 
     def wait_for_letter(self, engine: Broker) -> Letter:
         end = time.monotonic() + PATIENCE

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import quorum
 from quorum import calls
+from quorum.state import get_state
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -66,7 +67,10 @@ def test_a_module_is_not_one_that_only_begins_alike() -> None:
 
 @pytest.mark.parametrize(
     ("file", "spec", "name"),
-    [("/srv/shop.py", None, "shop"), ("/srv/shop.py", "shop.__main__", "shop")],
+    [
+        ("/srv/shop.py", None, "shop"),
+        ("/srv/shop.py", "shop.__main__", "shop.__main__"),
+    ],
 )
 def test_a_program_is_called_by_the_name_of_its_file(
     file: str, spec: str | None, name: str, monkeypatch: pytest.MonkeyPatch
@@ -103,3 +107,9 @@ def test_the_queue_of_an_app_has_a_name_that_brokers_take(app: str, queue: str) 
 
     assert found.startswith(queue)
     quorum.load(name="shop", QUEUE_NAME=found)
+
+
+def test_the_name_of_an_app_allows_no_module_of_that_name() -> None:
+    quorum.load(name="profile")
+
+    assert get_state().packages == {"tests"}

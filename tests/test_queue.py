@@ -71,8 +71,9 @@ class OverMemory:
         nacked = t.cast(list[Message], self.broker.dead_letters)
         return [*self.dead.values(), *nacked]
 
-    def drop(self, queue: str, id: str) -> None:
-        self.dead.pop(id)
+    def drop(self, queue: str, id: str, failed: object) -> None:
+        if self.dead[id].kwargs["failed"] == failed:
+            del self.dead[id]
 
 
 @pytest.fixture

@@ -80,7 +80,86 @@ class TestThreads(Contract):
         assert one.result(PATIENCE) is unsendable
         assert two.result(PATIENCE) == 2
         assert three.result(PATIENCE) is True
-        assert "functools.partial" in two.name
+        assert two.name == "builtins.max"
+
+    def test_no_name_shows_the_arguments_of_a_partial_or_the_repr_of_an_object(
+        self, open: Open
+    ) -> None:
+        open()
+
+        class Login:
+            def __repr__(self) -> str:
+                return "hunter22"
+
+            def __call__(self) -> None: ...
+
+        partial = functools.partial(functools.partial(note, "hunter22"), 1)
+        names = [quorum.run_background(f).name for f in (partial, Login(), note)]
+
+        assert names[0] == names[2] == "tests.tasks_contract.note"
+        assert names[1].endswith(".Login")
+        took(), took()
+
+    def test_a_task_that_gets_no_context_has_failed(self, open: Open) -> None:
+        app = open()
+        here, told = threading.current_thread(), []
+
+        def refuse(app: flask.Flask) -> None:
+            if threading.current_thread() is not here:
+                raise ConnectionError("no database")
+
+        def call(error: BaseException | None) -> None:
+            told.append(error)
+
+        with flask.appcontext_pushed.connected_to(refuse, app):
+            task = quorum.run_background(note, callback=call, retries=1)
+            with pytest.raises(ConnectionError, match="no database") as caught:
+                task.result(PATIENCE)
+
+        assert task.state == "failed"
+        assert told == [caught.value]
+        assert rest(0) == []
+
+    def test_a_task_that_is_cancelled_between_tries_was_not_run_to_its_end(
+        self, make_app: MakeApp
+    ) -> None:
+        make_app(QUEUE_BACKOFF=3600)
+        started = threading.Event()
+
+        def fail() -> None:
+            started.set()
+            raise ValueError("x")
+
+        task = quorum.run_background(fail, retries=1)
+        assert started.wait(PATIENCE)
+        end = time.monotonic() + PATIENCE
+        while not task.cancel():
+            assert time.monotonic() < end
+
+        with pytest.raises(quorum.TaskNotRunError, match="cancelled"):
+            task.result(PATIENCE)
+
+    def test_a_task_whose_next_run_begins_at_once_ends_no_thread(
+        self, open: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        open(QUEUE_URL="thread:?workers=2")
+        quorum.run_background(note).result(PATIENCE)
+        took()
+        plan = threads.ThreadQueue._plan
+
+        def plan_slowly(self: t.Any, task: t.Any, due: float) -> None:
+            plan(self, task, 0.0)
+            while task.how_far != "failed":
+                time.sleep(0.01)
+            time.sleep(0.1)  # the other thread ends with it first
+
+        monkeypatch.setattr(threads.ThreadQueue, "_plan", plan_slowly)
+        before = threading.active_count()
+        with pytest.raises(ValueError, match="invalid literal"):
+            quorum.run_background(int, ["x"], retries=1).result(PATIENCE)
+        time.sleep(0.3)
+
+        assert threading.active_count() == before
 
     def test_the_arguments_are_those_of_the_call(self, open: Open) -> None:
         open()
@@ -371,6 +450,24 @@ def test_a_task_can_unload_its_app(open: Open) -> None:
 
     assert ended.wait(PATIENCE)
     assert quorum.APP is None
+
+
+def test_a_task_that_unloads_its_app_tells_which_others_did_not_end(
+    open: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = open(QUEUE_DRAIN=0.1)
+    ended = threading.Event()
+
+    def unload() -> None:
+        quorum.unload(app=app)
+        ended.set()
+
+    with Blocked(1):
+        quorum.run_background(unload)
+        assert ended.wait(PATIENCE)
+
+    assert "1 of the tasks did not end in the 0.1 seconds of QUEUE_DRAIN" in caplog.text
+    assert "block" in caplog.text
 
 
 def test_a_task_of_an_app_that_is_being_unloaded_is_refused(open: Open) -> None:

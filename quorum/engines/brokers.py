@@ -1,5 +1,6 @@
 """The brokers of dramatiq: how they are set, and where each keeps its dead letters."""
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -55,6 +56,21 @@ def make_message(queue: str, id: str, job: dict[str, t.Any]) -> Message:
     return dramatiq.Message(queue, ACTOR, (), job, {}, message_id=id)
 
 
+class _Redis(RedisBroker):
+    """Sets aside what is no message, which would end the consumer each time."""
+
+    def do_fetch(self, queue: str, most: int) -> list[t.Any]:
+        """Return messages, up to so many of them."""
+        fetch: t.Any = super().__getattr__  # its types are missing
+        bodies = fetch("do_fetch")(queue, most)
+        for body in [body for body in bodies if not _is_message(body)]:
+            bodies.remove(body)
+            for key, value in self.client.hscan_iter(f"{_NAMESPACE}:{queue}.msgs"):
+                if value == body:
+                    self.do_nack(queue, key)
+        return t.cast(list[t.Any], bodies)
+
+
 class OverRedis:
     """dramatiq's broker on a Redis server.
 
@@ -71,7 +87,7 @@ class OverRedis:
         self.store: redis.Redis | None = self._server.client
         self.ping = self._server.ping
         self.close = self._server.close
-        make: t.Any = RedisBroker  # its types are missing
+        make: t.Any = _Redis  # its types are missing
         self.broker: RedisBroker = make(
             client=self._server.client,
             namespace=_NAMESPACE,
@@ -133,30 +149,31 @@ class OverRedis:
         :param queue: Name of the queue.
         :returns: The messages.
         """
-        return list(self._find_dead(queue).values())
+        return [_decode(queue, body) for body in self._find_dead(queue).values()]
 
-    def drop(self, queue: str, id: str) -> None:
+    def drop(self, queue: str, id: str, failed: object) -> None:
         """Remove a message from the dead letters.
 
         :param queue: Name of the queue.
         :param id: The identifier of its task.
+        :param failed: When the task was given up.
         """
         dead = f"{_NAMESPACE}:{xq_name(queue)}"
-        for key, message in self._find_dead(queue).items():
-            if message.message_id == id:
-                self._server.client.zrem(dead, key)
-                self._server.client.hdel(f"{dead}.msgs", key)
+        script = "if redis.call('hget', KEYS[1], ARGV[1]) == ARGV[2] then "
+        script += "redis.call('hdel', KEYS[1], ARGV[1]) "
+        script += "redis.call('zrem', KEYS[2], ARGV[1]) end"
+        for key, body in self._find_dead(queue).items():
+            if _is_letter(_decode(queue, body), id, failed):
+                self._server.client.eval(script, 2, f"{dead}.msgs", dead, key, body)
 
-    def _find_dead(self, queue: str) -> dict[str, Message]:
-        bodies: t.Any = self._server.client.hgetall(
-            f"{_NAMESPACE}:{xq_name(queue)}.msgs"
-        )
-        return {key.decode(): _decode(queue, body) for key, body in bodies.items()}
+    def _find_dead(self, queue: str) -> dict[str, bytes]:
+        key = f"{_NAMESPACE}:{xq_name(queue)}.msgs"
+        return t.cast(dict[str, bytes], self._server.client.hgetall(key))
 
     def _mark(self, queue: str, key: bytes) -> None:
         messages = f"{_NAMESPACE}:{queue}.msgs"
         body: t.Any = self._server.client.hget(messages, key.decode())
-        if body is not None:
+        if _is_message(body):
             fields = json.loads(body)
             fields["options"]["redelivered"] = True
             # Not if it was dealt with in the meantime: it would stay there for ever.
@@ -265,14 +282,15 @@ class OverRabbit:
         """
         return [message for _, _, message in self._take_dead(queue)]
 
-    def drop(self, queue: str, id: str) -> None:
+    def drop(self, queue: str, id: str, failed: object) -> None:
         """Remove a message from the dead letters.
 
         :param queue: Name of the queue.
         :param id: The identifier of its task.
+        :param failed: When the task was given up.
         """
         for channel, tag, message in self._take_dead(queue):
-            if message.message_id == id:
+            if _is_letter(message, id, failed):
                 channel.basic_ack(tag)
 
     def _take_dead(self, queue: str) -> Iterator[tuple[t.Any, int, Message]]:
@@ -308,10 +326,23 @@ def _unwrap(error: BaseException) -> BaseException:
     return inner if isinstance(inner, BaseException) else error
 
 
+def _is_letter(message: Message, id: str, failed: object) -> bool:
+    return message.message_id == id and message.kwargs.get("failed") == failed
+
+
+def _is_message(body: bytes | None) -> bool:
+    try:
+        message: t.Any = dramatiq.Message.decode(body or b"")
+    except dramatiq.errors.DecodeError:
+        return False
+    return isinstance(message.kwargs, dict) and "redis_message_id" in message.options
+
+
 def _decode(queue: str, body: bytes) -> Message:
     """Return the message of a body; what is none is shown as far as it can be."""
-    try:
-        return dramatiq.Message.decode(body)
-    except dramatiq.errors.DecodeError:
-        id = hashlib.sha256(body).hexdigest()[:32]
-        return make_message(queue, id, {"reason": f"It is no message: {body[:200]!r}"})
+    with contextlib.suppress(dramatiq.errors.DecodeError):
+        message: t.Any = dramatiq.Message.decode(body)
+        if isinstance(message.kwargs, dict):
+            return t.cast(Message, message)
+    id = hashlib.sha256(body).hexdigest()[:32]
+    return make_message(queue, id, {"reason": f"It is no message: {body[:200]!r}"})

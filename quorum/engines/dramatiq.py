@@ -115,8 +115,14 @@ class DramatiqQueue:
             what = f"A callback with QUEUE_URL={self.settings.scheme}:"
             raise UnsupportedError(what, "Do its work at the end of the task.")
         args, kwargs = list(order.args), order.kwargs
-        calls.check_json(name, "args", args)
-        calls.check_json(name, "kwargs", kwargs)
+        try:
+            calls.check_json(name, "args", args)
+            calls.check_json(name, "kwargs", kwargs)
+        except RecursionError as error:
+            fault = (
+                "JSON cannot express its arguments: one holds itself, or is too deep"
+            )
+            raise TaskError(name, fault) from error
         job = {
             "path": calls.pack(name, order.function, self._modules(state)),
             "args": args,
@@ -211,7 +217,9 @@ class DramatiqQueue:
         try:
             self._forget(letter.id)
             self._send(state, letter.id, job)
-            self._server.drop(self._declare(state), letter.id)
+            # Only that one: the task may have been given up again by now.
+            failed = letter.job.get("failed")
+            self._server.drop(self._declare(state), letter.id, failed)
         except BROKEN as error:
             raise self._server.explain(error) from error
 
@@ -267,20 +275,23 @@ class DramatiqQueue:
             return
         failed: BaseException | None = None
         wait = None
+        began = False
         try:
             with state.app.app_context():
+                began = True
                 try:
                     self._count_start(message, name)
                     function = calls.unpack(job["path"], self._modules(state))
                     Order(function, job["args"], job["kwargs"]).call()
                 except BaseException as error:
                     failed = error
-                    tries = job["tries"] = job.get("tries", 0) + 1
-                    retries = job.get("retries", 0)
-                    wait = self.settings.retry_after(error, name, tries, retries)
+                    wait = self._retry_after(error, job, name)
                     raise  # for the functions that tear the context down
         except BaseException as error:
-            if error is not failed:
+            if not began:  # there was no context to run it in
+                failed = error
+                wait = self._retry_after(error, job, name)
+            elif error is not failed:
                 LOGGER.exception("The context of the task '%s' failed.", name)
         if failed is not None and wait is not None:
             job["moment"] = time.time() + wait
@@ -292,6 +303,12 @@ class DramatiqQueue:
             _try(lambda: self._server.bury(make_message(self._name, id, job)))
         if self._server.was_redelivered(message):
             self._forget(id)
+
+    def _retry_after(
+        self, error: BaseException, job: dict[str, t.Any], name: str
+    ) -> float | None:
+        tries = job["tries"] = job.get("tries", 0) + 1
+        return self.settings.retry_after(error, name, tries, job.get("retries", 0))
 
     def _count_start(self, message: Message, name: str) -> None:
         """Refuse a task that has ended its worker too often.

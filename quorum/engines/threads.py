@@ -78,10 +78,10 @@ class ThreadTask(Task[t.Any]):
         """
         if not self._queue.wait(self, timeout):
             raise TimeoutError(f"The task '{self.name}' has not ended yet.")
+        if self.how_far not in ("done", "failed"):
+            raise TaskNotRunError(self.name, self.how_far) from self.error
         if self.error is not None:
             raise self.error
-        if self.how_far != "done":
-            raise TaskNotRunError(self.name, self.how_far)
         return self.value
 
     def cancel(self) -> bool:
@@ -125,7 +125,8 @@ class ThreadQueue:
         self._threads: list[threading.Thread] = []
         #: Every task that has not ended is in one of these.
         self._waiting: dict[ThreadTask, None] = {}
-        self._running: dict[ThreadTask, None] = {}
+        #: By thread, as a task that is run again may be in two for a moment.
+        self._running: dict[threading.Thread, ThreadTask] = {}
         self._repeated = 0
         #: What would start later than this is dropped.
         self._deadline = math.inf
@@ -225,7 +226,7 @@ class ThreadQueue:
             for task in list(self._waiting):
                 if task.every is not None or task.due > self._deadline:
                     self._drop(task)
-            own = here in self._threads  # a task that unloads its app is one of them
+            own = here in self._running  # a task that unloads its app is one of them
             self._idle.wait_for(
                 lambda: not self._waiting and len(self._running) <= own,
                 self.settings.drain,
@@ -234,7 +235,9 @@ class ThreadQueue:
             for task in list(self._waiting):
                 self._drop(task)
             self._planned.notify()
-            running = [] if own else list(self._running)
+            running = [
+                task for thread, task in list(self._running.items()) if thread != here
+            ]
         self._report("run", self._dropped)
         self._report("end", running)
         for _ in self._threads:
@@ -315,8 +318,9 @@ class ThreadQueue:
     def _work(self) -> None:
         """Run what is ready, until there is an end to it."""
         get = self._ready.get
+        here = threading.current_thread()
         while (task := get()) is not None:
-            self._running[task] = None
+            self._running[here] = task
             if self._claim(task):
                 task.how_far = "running"
                 # Each in a context of its own: none finds what another has set.
@@ -325,7 +329,7 @@ class ThreadQueue:
                     _end(task, "done" if task.error is None else "failed")
                 else:
                     self._plan(task, again)
-            del self._running[task]
+            del self._running[here]
             if self._deadline < math.inf:
                 with self._lock:
                     self._idle.notify_all()
@@ -336,26 +340,36 @@ class ThreadQueue:
         carried_id.set(task.request_id)
         task.tries += 1
         task.error = again = None
+        began = False
         try:
             with task.app.app_context():
+                began = True
                 try:
                     task.value = task.order.call()
                 except BaseException as error:
-                    task.error = error
-                    wait = self.settings.retry_after(
-                        error, task.name, task.tries, task.order.retries
-                    )
-                    again = None if wait is None else time.monotonic() + wait
+                    again = self._fail(task, error)
                     raise  # for the functions that tear the context down
                 finally:
                     if again is None:
                         _call_back(task)
         except BaseException as error:
-            if error is not task.error:
+            if not began:  # there was no context to run it in
+                again = self._fail(task, error)
+                if again is None:
+                    _call_back(task)
+            elif error is not task.error:
                 LOGGER.exception("The context of the task '%s' failed.", task.name)
         if task.every is not None:
             return max(task.due + task.every, time.monotonic())
         return again
+
+    def _fail(self, task: ThreadTask, error: BaseException) -> float | None:
+        """Note what a task raised; return when to run it again, None for never."""
+        task.error = error
+        wait = self.settings.retry_after(
+            error, task.name, task.tries, task.order.retries
+        )
+        return None if wait is None else time.monotonic() + wait
 
 
 def _end(task: ThreadTask, how: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pika
 import pytest
+import redis
 
 import quorum
 from quorum.state import get_state
@@ -16,6 +17,11 @@ from tests.conftest import MakeApp
 from tests.processes import PATIENCE, free_port
 from tests.servers import RabbitServer, RedisServer, Server
 from tests.tasks_contract import Open, QueueContract, note, took, working
+
+_ODD = b'{"queue_name": "garbage", "actor_name": "odd", "args": [], "options": {}, '
+_ODD += b'"message_id": "odd", "message_timestamp": 0, "kwargs": '
+NO_KEYWORDS = _ODD + b"[]}"
+NO_KEY = _ODD + b"{}}"
 
 StartApp: t.TypeAlias = Callable[..., t.Any]
 
@@ -38,6 +44,28 @@ class TestRedis(QueueContract):
     @pytest.fixture
     def open(self, start: StartApp, redis_server: RedisServer) -> Open:
         return lambda *args, **keywords: start(redis_server.url, *args, **keywords)
+
+    @pytest.mark.parametrize("body", [b"garbage", b"{}", NO_KEYWORDS, NO_KEY])
+    def test_what_is_no_message_is_a_dead_letter_and_ends_nothing_else(
+        self, open: Open, redis_server: RedisServer, body: bytes
+    ) -> None:
+        open(QUEUE_NAME="garbage")
+        quorum.run_background(note)
+        took()
+        with redis.Redis.from_url(redis_server.url) as client:
+            client.hset("quorum:garbage.msgs", "odd", body.decode())
+            client.rpush("quorum:garbage", "odd")
+            for number in range(5):
+                quorum.run_background(note, [number])
+
+            seen = {took().args[0] for _ in range(5)}
+            broker = get_broker(get_state())
+            letter = self.wait_for_letter(broker)
+            client.delete("quorum:garbage.XQ", "quorum:garbage.XQ.msgs")
+
+        assert seen == set(range(5))
+        with pytest.raises(quorum.TaskError, match="not one of quorum's"):
+            broker.put_back(get_state(), letter)
 
 
 class TestRabbit(QueueContract):
