@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import stat
 import struct
 import typing as t
 import urllib.parse
@@ -165,7 +166,7 @@ class AmazonFolder:
         raise UnsupportedError("A URL of an object", hint)
 
     def _path(self, name: str) -> pathlib.Path:
-        return self._folder / hashlib.sha256(name.encode()).hexdigest()
+        return self._folder / _hash(name)
 
     def _read(self, facts: Facts, file: t.IO[bytes]) -> Iterator[bytes]:
         left = facts.size
@@ -186,6 +187,10 @@ class AmazonFolder:
             raise ServiceUnavailableError(*place, reason) from error
 
 
+def _hash(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
 def _open(path: pathlib.Path) -> tuple[Facts, t.IO[bytes]] | None:
     """Open an object; it can be read to its end when it is replaced meanwhile.
 
@@ -193,6 +198,7 @@ def _open(path: pathlib.Path) -> tuple[Facts, t.IO[bytes]] | None:
     :returns: Its facts and its file; None if there is no object.
     """
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    flags |= getattr(os, "O_NONBLOCK", 0)  # a pipe would wait for a writer
     try:
         file = os.fdopen(os.open(path, flags), "rb")
     except (FileNotFoundError, IsADirectoryError):
@@ -202,6 +208,9 @@ def _open(path: pathlib.Path) -> tuple[Facts, t.IO[bytes]] | None:
             return None  # nothing that is written here is one
         raise
     try:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(status.st_mode)
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _END.size))
         length, signature = _END.unpack(file.read().rjust(_END.size))
@@ -209,13 +218,14 @@ def _open(path: pathlib.Path) -> tuple[Facts, t.IO[bytes]] | None:
             raise ValueError(signature)
         file.seek(size - _END.size - length)
         facts = Facts(*json.loads(file.read(length)))
-        written = os.fstat(file.fileno()).st_mtime
-    except (OSError, TypeError, ValueError):
+        if path.name != _hash(facts.name) or facts.size != size - _END.size - length:
+            raise ValueError(path.name)  # a copy, or a part
+    except (AttributeError, OSError, TypeError, ValueError):
         file.close()
         return None  # a file of somebody else
     except BaseException:
         file.close()
         raise
     file.seek(0)
-    when = datetime.datetime.fromtimestamp(written, datetime.UTC)
+    when = datetime.datetime.fromtimestamp(status.st_mtime, datetime.UTC)
     return facts._replace(last_modified=when), file
