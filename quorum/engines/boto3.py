@@ -20,7 +20,7 @@ from quorum.parsers import mask_url
 
 #: Size of a part; what is smaller goes up in one request.
 _PART: t.Final = 12 * 1024 * 1024
-_PARTS_AT_ONCE: t.Final = 4
+_PARTS_AT_ONCE: t.Final = 3
 _CHUNK: t.Final = 1024 * 1024
 _TRIES: t.Final = 3
 #: S3 takes a thousand, for which not every server is quick enough.
