@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import re
-import stat
 import struct
 import typing as t
 import urllib.parse
@@ -208,9 +207,6 @@ def _open(path: pathlib.Path) -> tuple[Facts, t.IO[bytes]] | None:
             return None  # nothing that is written here is one
         raise
     try:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(status.st_mode)
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _END.size))
         length, signature = _END.unpack(file.read().rjust(_END.size))
@@ -220,6 +216,7 @@ def _open(path: pathlib.Path) -> tuple[Facts, t.IO[bytes]] | None:
         facts = Facts(*json.loads(file.read(length)))
         if path.name != _hash(facts.name) or facts.size != size - _END.size - length:
             raise ValueError(path.name)  # a copy, or a part
+        written = os.fstat(file.fileno()).st_mtime
     except (AttributeError, OSError, TypeError, ValueError):
         file.close()
         return None  # a file of somebody else
@@ -227,5 +224,5 @@ def _open(path: pathlib.Path) -> tuple[Facts, t.IO[bytes]] | None:
         file.close()
         raise
     file.seek(0)
-    when = datetime.datetime.fromtimestamp(status.st_mtime, datetime.UTC)
+    when = datetime.datetime.fromtimestamp(written, datetime.UTC)
     return facts._replace(last_modified=when), file
