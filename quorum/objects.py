@@ -158,7 +158,7 @@ class AmazonKey:
     def set_contents_from_file(self, fp: t.IO[bytes]) -> int:
         """Write the object from an open file, from its position to its end.
 
-        Bodies over 6 MiB go up in parts of that size, at most 10,000 of them, a few
+        Bodies over 12 MiB go up in parts of that size, at most 10,000 of them, a few
         at a time; so much memory is used, and not more.
 
         :param fp: Where the content is; it needs ``read`` only, and stays open.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import quorum
 
 #: What a part has at least; anything larger goes up in several.
-PART = 6 * 1024 * 1024
+PART = 12 * 1024 * 1024
 
 CONTROLS = {"min_codepoint": 0x20, "exclude_categories": ["Cs", "Cc"]}
 NAMES = st.text(

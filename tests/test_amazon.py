@@ -81,11 +81,45 @@ class TestFolder(AmazonContract):
             "long": bytes(100),
             "odd": b"[]" + (2).to_bytes(8, "big") + b"quorum-1",
             "far": b"[]" + (200).to_bytes(8, "big") + b"quorum-1",
+            "numbers": b"[1, 2, 3]" + (9).to_bytes(8, "big") + b"quorum-1",
         }.items():
             (folder / "shop" / name).write_bytes(content)
         (folder / "shop" / "sub").mkdir()
 
         assert self.names() == []
+
+    def test_a_copy_of_an_object_is_none(self, folder: pathlib.Path) -> None:
+        quorum.get_amazon_key("a").set_contents_from_string(b"object")
+        (path,) = (folder / "shop").iterdir()
+        path.with_name("backup").write_bytes(path.read_bytes())
+
+        assert self.names() == ["a"]
+        quorum.clear_amazon_bucket()
+
+        assert self.names() == []
+
+    def test_an_object_that_lacks_a_part_is_none(self, folder: pathlib.Path) -> None:
+        quorum.get_amazon_key("a").set_contents_from_string(b"object")
+        (path,) = (folder / "shop").iterdir()
+        path.write_bytes(path.read_bytes()[3:])
+
+        with pytest.raises(quorum.ServiceRefusedError, match="'a': there is no such"):
+            quorum.get_amazon_key("a").get_contents_as_string()
+
+    def test_a_pipe_is_no_object_and_is_not_waited_for(
+        self, folder: pathlib.Path
+    ) -> None:
+        os.mkfifo(folder / "shop" / "pipe")
+        names: list[str] = []
+        looking = threading.Thread(target=lambda: names.extend(["-", *self.names()]))
+
+        looking.start()
+        looking.join(30)
+
+        waited = looking.is_alive()
+        if waited:  # lets the thread end
+            os.close(os.open(folder / "shop" / "pipe", os.O_RDWR | os.O_NONBLOCK))
+        assert (waited, names) == (False, ["-"])
 
     def test_what_is_half_written_is_not_seen(self, folder: pathlib.Path) -> None:
         quorum.get_amazon_key("a").set_contents_from_string(b"before")

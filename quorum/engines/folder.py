@@ -165,7 +165,7 @@ class AmazonFolder:
         raise UnsupportedError("A URL of an object", hint)
 
     def _path(self, name: str) -> pathlib.Path:
-        return self._folder / hashlib.sha256(name.encode()).hexdigest()
+        return self._folder / _hash(name)
 
     def _read(self, facts: Facts, file: t.IO[bytes]) -> Iterator[bytes]:
         left = facts.size
@@ -186,6 +186,10 @@ class AmazonFolder:
             raise ServiceUnavailableError(*place, reason) from error
 
 
+def _hash(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
 def _open(path: pathlib.Path) -> tuple[Facts, t.IO[bytes]] | None:
     """Open an object; it can be read to its end when it is replaced meanwhile.
 
@@ -193,6 +197,7 @@ def _open(path: pathlib.Path) -> tuple[Facts, t.IO[bytes]] | None:
     :returns: Its facts and its file; None if there is no object.
     """
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    flags |= getattr(os, "O_NONBLOCK", 0)  # a pipe would wait for a writer
     try:
         file = os.fdopen(os.open(path, flags), "rb")
     except (FileNotFoundError, IsADirectoryError):
@@ -209,8 +214,10 @@ def _open(path: pathlib.Path) -> tuple[Facts, t.IO[bytes]] | None:
             raise ValueError(signature)
         file.seek(size - _END.size - length)
         facts = Facts(*json.loads(file.read(length)))
+        if path.name != _hash(facts.name) or facts.size != size - _END.size - length:
+            raise ValueError(path.name)  # a copy, or a part
         written = os.fstat(file.fileno()).st_mtime
-    except (OSError, TypeError, ValueError):
+    except (AttributeError, OSError, TypeError, ValueError):
         file.close()
         return None  # a file of somebody else
     except BaseException:

@@ -78,6 +78,7 @@ class AMQPBroker:
         self.address: str = f"{self.parameters.host}:{self.parameters.port}"
         self._lock = threading.Lock()
         self._open: dict[threading.Thread, _Own] = {}
+        self._closed = False
 
     def connection(self) -> pika.BlockingConnection:
         """Return the open connection of this thread.
@@ -89,7 +90,8 @@ class AMQPBroker:
         own = self._open.get(threading.current_thread())
         if own is not None and own.connection.is_open:
             # Only who reads from a connection learns that it has died.
-            with contextlib.suppress(pika.exceptions.AMQPError), self._limited(own):
+            # It does not wait, but a consumer that it calls may take its time.
+            with contextlib.suppress(pika.exceptions.AMQPError), own.lock:
                 own.connection.process_data_events(0)
         return self._get_own().connection
 
@@ -146,7 +148,7 @@ class AMQPBroker:
     def close(self) -> None:
         """Close every connection, those of other threads too."""
         with self._lock:
-            owns, self._open = self._open, {}
+            owns, self._open, self._closed = self._open, {}, True
         for own in owns.values():
             self._close(own)
 
@@ -163,6 +165,8 @@ class AMQPBroker:
             with self._lock:
                 self._open[thread] = own
                 ended = [item for item in self._open if not item.is_alive()]
+                if self._closed:  # meanwhile: nobody would close it
+                    ended = list(self._open)
                 left = [self._open.pop(item) for item in ended]
             for item in left:
                 self._close(item)
@@ -178,7 +182,7 @@ class AMQPBroker:
         with own.lock:
             connection: t.Any = own.connection
             if not connection.is_open:  # a close from another thread was first
-                raise pika.exceptions.ConnectionWrongStateError
+                raise pika.exceptions.ConnectionWrongStateError("closed meanwhile")
             inner = connection._impl
             late = pika.exceptions.ConnectionBlockedTimeout("it took too long")
             timer = inner._adapter_call_later(

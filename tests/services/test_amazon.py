@@ -328,7 +328,7 @@ def test_a_gibibyte_goes_through_in_a_hundred_mebibytes(
     make_bucket(swift)
     with capsys.disabled():
         sys.stdout.write(f"\n1 GiB: {before} MiB before, {up} up, {down} down\n")
-    assert down - before <= 64
+    assert down - before <= 48
 
 
 # Connections that break.
@@ -442,7 +442,8 @@ class Scripted(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        if "Content-Length" not in headers:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -501,6 +502,8 @@ def test_a_server_that_is_overrun_is_tried_again(scripted: t.Any) -> None:
         (500, "InternalError", quorum.ServiceUnavailableError),
         (400, "RequestTimeout", quorum.ServiceUnavailableError),
         (400, "BadDigest", quorum.ServiceUnavailableError),
+        (400, "XAmzContentSHA256Mismatch", quorum.ServiceUnavailableError),
+        (404, "NoSuchUpload", quorum.ServiceUnavailableError),
         (429, "TooManyRequests", quorum.ServiceUnavailableError),
         (403, "RequestTimeTooSkewed", quorum.ServiceRefusedError),
         (403, "AccessDenied", quorum.ServiceRefusedError),
@@ -581,7 +584,18 @@ def test_an_upload_tells_the_server_its_hash(scripted: t.Any) -> None:
     quorum.get_amazon_key("a").set_contents_from_string(b"content")
 
     ((_, headers),) = scripted.requests
-    assert headers["Content-MD5"] == "mgNkuembtIDdJeHwKEyFVQ=="
+    assert headers["X-Amz-Content-SHA256"] == hashlib.sha256(b"content").hexdigest()
+
+
+def test_a_rest_that_is_not_the_rest_is_not_taken(scripted: t.Any) -> None:
+    status, headers, whole = content(b"0123456789", '"of-parts-2"')
+    broken = {**headers, "Content-Length": "10", "Connection": "close"}
+    scripted.answers = [(status, broken, whole[:5]), (status, headers, whole)]
+
+    with pytest.raises(quorum.ServiceUnavailableError, match="'a': what arrived"):
+        quorum.get_amazon_key("a").get_contents_as_string()
+
+    assert scripted.requests[1][1]["Range"] == "bytes=5-"
 
 
 def test_a_server_that_is_not_there_is_named(make_app: MakeApp) -> None:

@@ -307,6 +307,44 @@ def test_a_consumer_may_publish(broker: RabbitServer) -> None:
     assert take() == []
 
 
+def test_a_consumer_may_take_longer_than_the_broker(
+    broker: RabbitServer, make_app: MakeApp
+) -> None:
+    quorum.unload()
+    make_app(CLOUDAMQP_URL=broker.url, AMQP_TIMEOUT=1)
+    channel: t.Any = quorum.get_amqp().channel()
+    answers = channel.queue_declare("", exclusive=True).method.queue
+
+    def consume(channel: t.Any, method: t.Any, properties: t.Any, body: bytes) -> None:
+        time.sleep(1.5)
+        quorum.publish_amqp("late", answers)
+        channel.basic_ack(method.delivery_tag)
+
+    channel.basic_consume("letters", consume)
+    quorum.publish_amqp("Hello", "letters")
+    deadline = time.monotonic() + 30
+    found = None
+    while found is None and time.monotonic() < deadline:
+        quorum.get_amqp()  # calls the consumer
+        found = channel.basic_get(answers, auto_ack=True)[2]
+
+    assert found == b"late"
+
+
+def test_a_publish_that_an_unload_overtakes_leaves_no_connection(
+    broker: RabbitServer,
+) -> None:
+    engine: t.Any = get_handle(amqp.SERVICE).engine
+    quorum.unload()
+
+    with pytest.raises(quorum.ServiceUnavailableError, match="closed meanwhile"):
+        engine.publish(b"late", "letters", "", quorum.properties_amqp())
+
+    assert engine._open == {}
+    listed = broker.control("list_connections", "name").splitlines()
+    assert listed[1:] == []
+
+
 def test_connections_of_threads_that_have_ended_are_closed(
     broker: RabbitServer,
 ) -> None:
