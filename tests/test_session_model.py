@@ -182,7 +182,7 @@ class Sessions(hs.RuleBasedStateMachine):
     @hs.invariant()
     def every_cookie_finds_what_the_model_has(self) -> None:
         for cookie, known in self.stored.items():
-            session = self.open(cookie)._session
+            session = getattr(self.open(cookie), SESSION)
             wanted = known.data if known and self.is_live(known) else {}
 
             assert dict(t.cast(RedisSession, session)) == wanted
