@@ -107,6 +107,17 @@ class Facts(t.NamedTuple):
     shares: bool
 
 
+#: Kinds of pydantic's schemas whose values are new, or can be shared.
+_COPYING: t.Final = frozenset({  # fmt: skip
+    "bool", "bytes", "chain", "dataclass", "dataclass-args", "dataclass-field",
+    "date", "datetime", "decimal", "default", "definition-ref", "definitions",
+    "dict", "enum", "float", "frozenset", "function-after", "int", "json-or-python",
+    "lax-or-strict", "list", "literal", "model", "model-field", "model-fields",
+    "no-info", "none", "nullable", "set", "str", "tagged-union", "time",
+    "timedelta", "tuple", "tuple-positional", "tuple-variable", "typed-dict",
+    "typed-dict-field", "union", "uuid", "with-info",
+})  # fmt: skip
+
 #: The facts of each class, found when it is first used.
 _FACTS: t.Final[dict[type, Facts]] = {}
 
@@ -119,14 +130,32 @@ def get_facts(model: type[pydantic.BaseModel]) -> Facts:
     """
     facts = _FACTS.get(model)
     if facts is None:
+        model.model_rebuild()  # what was put off until a name or a use
         marks = dict(_find_marks(model))
         facts = _FACTS[model] = Facts(
             frozenset(model.model_fields),
             tuple((path, mark.unique) for path, mark in marks.items() if mark.indexed),
-            next((path for path, mark in marks.items() if mark.version), ""),
-            "'type': 'any'" in repr(model.__pydantic_core_schema__),
+            next(
+                (key for key, mark in marks.items() if mark.version and "." not in key),
+                "",
+            ),
+            _may_share(model.__pydantic_core_schema__),
         )
     return facts
+
+
+def _may_share(schema: object) -> bool:
+    """Say whether a schema may hand on a list or a dictionary without a copy."""
+    if isinstance(schema, list | tuple):
+        return any(map(_may_share, schema))
+    if not isinstance(schema, dict):
+        return False
+    kind = schema.get("type")
+    if isinstance(kind, str) and kind not in _COPYING:
+        made_by = schema.get("function", {}).get("function")
+        return schema.get("cls") is not ObjectId and made_by is not object_id
+    skipped = ("metadata", "serialization")
+    return any(_may_share(v) for k, v in schema.items() if k not in skipped)
 
 
 def _find_marks(
