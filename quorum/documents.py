@@ -68,6 +68,11 @@ READ: t.Final[bson.CodecOptions[Document]] = bson.CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
 
+#: The same but for decimals: with decoders of types, PyMongo is half as fast.
+READ_FAST: t.Final[bson.CodecOptions[Document]] = READ.with_options(
+    type_registry=TypeRegistry()
+)
+
 
 def is_hiding(model: type[pydantic.BaseModel]) -> bool:
     """Return whether the errors of a model may not show values."""

@@ -105,18 +105,22 @@ class Facts(t.NamedTuple):
     version: str
     #: Whether pydantic may hand on parts of a document as they are.
     shares: bool
+    #: Whether there may be decimals in one.
+    decimals: bool
 
 
+# fmt: off
 #: Kinds of pydantic's schemas whose values are new, or can be shared.
-_COPYING: t.Final = frozenset({  # fmt: skip
+_COPYING: t.Final = frozenset({
     "bool", "bytes", "chain", "dataclass", "dataclass-args", "dataclass-field",
-    "date", "datetime", "decimal", "default", "definition-ref", "definitions",
+    "date", "datetime", "default", "definition-ref", "definitions",
     "dict", "enum", "float", "frozenset", "function-after", "int", "json-or-python",
     "lax-or-strict", "list", "literal", "model", "model-field", "model-fields",
     "no-info", "none", "nullable", "set", "str", "tagged-union", "time",
     "timedelta", "tuple", "tuple-positional", "tuple-variable", "typed-dict",
     "typed-dict-field", "union", "uuid", "with-info",
-})  # fmt: skip
+})
+# fmt: on
 
 #: The facts of each class, found when it is first used.
 _FACTS: t.Final[dict[type, Facts]] = {}
@@ -132,6 +136,7 @@ def get_facts(model: type[pydantic.BaseModel]) -> Facts:
     if facts is None:
         model.model_rebuild()  # what was put off until a name or a use
         marks = dict(_find_marks(model))
+        kinds = set(_find_kinds(model.__pydantic_core_schema__))
         facts = _FACTS[model] = Facts(
             frozenset(model.model_fields),
             tuple((path, mark.unique) for path, mark in marks.items() if mark.indexed),
@@ -139,23 +144,29 @@ def get_facts(model: type[pydantic.BaseModel]) -> Facts:
                 (key for key, mark in marks.items() if mark.version and "." not in key),
                 "",
             ),
-            _may_share(model.__pydantic_core_schema__),
+            bool(kinds - {"decimal"}),
+            bool(kinds),
         )
     return facts
 
 
-def _may_share(schema: object) -> bool:
-    """Say whether a schema may hand on a list or a dictionary without a copy."""
+def _find_kinds(schema: object) -> Iterator[str]:
+    """Find the kinds in a schema that may hand on a list or a dictionary uncopied."""
     if isinstance(schema, list | tuple):
-        return any(map(_may_share, schema))
+        for inner in schema:
+            yield from _find_kinds(inner)
     if not isinstance(schema, dict):
-        return False
-    kind = schema.get("type")
+        return
+    kind, made_by = schema.get("type"), schema.get("function")
+    if isinstance(made_by, dict):
+        made_by = made_by.get("function")
+    if schema.get("cls") is ObjectId or made_by is object_id:
+        return
     if isinstance(kind, str) and kind not in _COPYING:
-        made_by = schema.get("function", {}).get("function")
-        return schema.get("cls") is not ObjectId and made_by is not object_id
-    skipped = ("metadata", "serialization")
-    return any(_may_share(v) for k, v in schema.items() if k not in skipped)
+        yield kind
+    for key, inner in schema.items():
+        if key not in ("metadata", "serialization"):
+            yield from _find_kinds(inner)
 
 
 def _find_marks(

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from quorum.documents import (
     READ,
+    READ_FAST,
     SIMPLE,
     Document,
     is_hiding,
@@ -292,7 +293,8 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
         known = engine.collections.get(cls)
         if known is None:
             database = get_mongo_db()
-            options = READ if engine.decodes else None
+            fitting = READ if get_facts(cls).decimals else READ_FAST
+            options = fitting if engine.decodes else None
             with engine.talk():
                 known = database.get_collection(cls.collection_name, options)
             for path, unique in get_facts(cls).indexes:
@@ -354,7 +356,12 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
                 document = {k: v for k, v in document.items() if k in names}
             stored = copy.deepcopy(document) if shares else document
             try:
-                made = validate(document, by_alias=False, by_name=True)
+                try:
+                    made = validate(document, by_alias=False, by_name=True)
+                except ValidationError:
+                    # A decimal may be where the model has none, as a whole number.
+                    stored = document = to_read(document)
+                    made = validate(document, by_alias=False, by_name=True)
             except ValidationError as error:
                 faults = [
                     f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"

@@ -15,7 +15,9 @@ import pytest
 import quorum
 from quorum.cli import group
 from quorum.fields import get_facts
+from quorum.mongodb import SERVICE
 from quorum.queries import _make_field
+from quorum.state import get_handle
 from tests.conftest import MakeApp
 from tests.contract_models import (
     Account,
@@ -320,3 +322,17 @@ def test_setup_without_models_says_so(make_app: MakeApp) -> None:
 
     assert result.exit_code == 0
     assert "no model classes" in result.output
+
+
+def test_a_decimal_of_others_fits_a_whole_number(app: flask.Flask) -> None:
+    engine = get_handle(SERVICE).engine
+    engine.decodes = True  # as that of a server, which leaves decimals to BSON
+    id = bson.ObjectId()
+
+    found = Account._make_reader(engine)(
+        {"_id": id, "owner": "Ann", "balance": bson.Decimal128("7")}
+    )
+
+    assert found == Account(id=id, owner="Ann", balance=7)
+    assert get_facts(Everything).decimals
+    assert not get_facts(Account).decimals
