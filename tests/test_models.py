@@ -5,6 +5,7 @@ import concurrent.futures
 import datetime as dt
 import decimal
 import math
+import re
 import typing as t
 
 import bson
@@ -15,6 +16,7 @@ import pytest
 import quorum
 from quorum.cli import group
 from quorum.fields import get_facts
+from quorum.models import _get_stored
 from quorum.mongodb import SERVICE
 from quorum.queries import _make_field
 from quorum.state import get_handle
@@ -334,5 +336,24 @@ def test_a_decimal_of_others_fits_a_whole_number(app: flask.Flask) -> None:
     )
 
     assert found == Account(id=id, owner="Ann", balance=7)
+    assert (_get_stored(found) or {})["balance"] == decimal.Decimal(7)
     assert get_facts(Everything).decimals
     assert not get_facts(Account).decimals
+
+
+def test_a_save_of_nothing_makes_no_conflict_of_a_later_one(app: flask.Flask) -> None:
+    quorum.get_mongo_db().account.insert_one({"owner": "Ann"})
+    account = Account.get(owner="Ann")
+    assert account
+
+    account.save()
+    account.balance = 1
+    account.save()
+
+    assert stored(account)["version"] == 1
+
+
+def test_a_pattern_is_a_value_and_not_a_search(app: flask.Flask) -> None:
+    Everything(anything="zebra").save()
+
+    assert not Everything.exists(anything=re.compile("z"))
