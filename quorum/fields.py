@@ -105,7 +105,22 @@ class Facts(t.NamedTuple):
     version: str
     #: Whether pydantic may hand on parts of a document as they are.
     shares: bool
+    #: Whether there may be decimals in one.
+    decimals: bool
 
+
+# fmt: off
+#: Kinds of pydantic's schemas whose values are new, or can be shared.
+_COPYING: t.Final = frozenset({
+    "bool", "bytes", "chain", "dataclass", "dataclass-args", "dataclass-field",
+    "date", "datetime", "default", "definition-ref", "definitions",
+    "dict", "enum", "float", "frozenset", "function-after", "int", "json-or-python",
+    "lax-or-strict", "list", "literal", "model", "model-field", "model-fields",
+    "no-info", "none", "nullable", "set", "str", "tagged-union", "time",
+    "timedelta", "tuple", "tuple-positional", "tuple-variable", "typed-dict",
+    "typed-dict-field", "union", "uuid", "with-info",
+})
+# fmt: on
 
 #: The facts of each class, found when it is first used.
 _FACTS: t.Final[dict[type, Facts]] = {}
@@ -119,14 +134,39 @@ def get_facts(model: type[pydantic.BaseModel]) -> Facts:
     """
     facts = _FACTS.get(model)
     if facts is None:
+        model.model_rebuild()  # what was put off until a name or a use
         marks = dict(_find_marks(model))
+        kinds = set(_find_kinds(model.__pydantic_core_schema__))
         facts = _FACTS[model] = Facts(
             frozenset(model.model_fields),
             tuple((path, mark.unique) for path, mark in marks.items() if mark.indexed),
-            next((path for path, mark in marks.items() if mark.version), ""),
-            "'type': 'any'" in repr(model.__pydantic_core_schema__),
+            next(
+                (key for key, mark in marks.items() if mark.version and "." not in key),
+                "",
+            ),
+            bool(kinds - {"decimal"}),
+            bool(kinds),
         )
     return facts
+
+
+def _find_kinds(schema: object) -> Iterator[str]:
+    """Find the kinds in a schema that may hand on a list or a dictionary uncopied."""
+    if isinstance(schema, list | tuple):
+        for inner in schema:
+            yield from _find_kinds(inner)
+    if not isinstance(schema, dict):
+        return
+    kind, made_by = schema.get("type"), schema.get("function")
+    if isinstance(made_by, dict):
+        made_by = made_by.get("function")
+    if schema.get("cls") is ObjectId or made_by is object_id:
+        return
+    if isinstance(kind, str) and kind not in _COPYING:
+        yield kind
+    for key, inner in schema.items():
+        if key not in ("metadata", "serialization"):
+            yield from _find_kinds(inner)
 
 
 def _find_marks(

@@ -4,14 +4,23 @@ import contextlib
 import copy
 import types
 import typing as t
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pydantic
 from bson import ObjectId
 from pydantic import ValidationError
 
-from quorum.documents import READ, Document, is_same, to_plain, to_read
+from quorum.documents import (
+    READ,
+    READ_FAST,
+    SIMPLE,
+    Document,
+    is_hiding,
+    is_same,
+    to_plain,
+    to_read,
+)
 from quorum.errors import (
     ConflictError,
     DocumentError,
@@ -87,7 +96,7 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
             raise UnsupportedError(f"A field named '{name}'", hint)
 
     @classmethod
-    def get(cls, **filters: object) -> t.Self | None:
+    def get(cls, /, **filters: object) -> t.Self | None:
         r"""Return the first document that the filters match.
 
         :param \*\*filters: A value for each field, or what :func:`where` returns.
@@ -100,11 +109,12 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
         engine, collection = cls._open()
         with engine.talk():
             found = collection.find_one(query)
-        return None if found is None else cls._read(engine, found)
+        return None if found is None else cls._make_reader(engine)(found)
 
     @classmethod
     def find(
         cls,
+        /,
         *,
         sort: str | Sequence[str] = (),
         skip: int = 0,
@@ -126,18 +136,20 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
         :raises ServiceUnavailableError: From the iterator, if the server cannot be
             reached.
         """
-        order, faults = to_order(cls, [sort] if isinstance(sort, str) else sort)
+        order, faults = to_order(cls, sort)
         numbers: dict[str, object] = {"skip": skip, "limit": limit}
         for name, number in numbers.items():
-            if not isinstance(number, int) or number < 0:
-                faults.append(((name,), "it is no whole number from 0", number))
+            if type(number) is not int or not 0 <= number < 2**31:
+                faults.append(
+                    ((name,), "it is no whole number from 0 to 2**31 - 1", number)
+                )
         query = to_query(cls, filters, *faults)
         engine, collection = cls._open()
         cursor = collection.find(query, skip=skip, limit=limit, sort=order or None)
         return cls._stream(engine, cursor)
 
     @classmethod
-    def count(cls, **filters: object) -> int:
+    def count(cls, /, **filters: object) -> int:
         r"""Return how many documents the filters match.
 
         :param \*\*filters: As those of :meth:`get`.
@@ -151,7 +163,7 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
             return collection.count_documents(query)
 
     @classmethod
-    def exists(cls, **filters: object) -> bool:
+    def exists(cls, /, **filters: object) -> bool:
         r"""Return whether the filters match a document.
 
         :param \*\*filters: As those of :meth:`get`.
@@ -181,7 +193,13 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
         """
         cls, version = type(self), get_facts(type(self)).version
         document, checked = self._check()
-        stored = _get_stored(self)
+        # Decided now: another thread may change the object in the meantime.
+        fresh = {
+            name: (vars(self)[name], value)
+            for name, value in vars(checked).items()
+            if to_key(name) in document and not _is_like(vars(self)[name], value)
+        }
+        stored, changes = _get_stored(self), Document()
         engine, collection = cls._open()
         if stored is None:
             if version:
@@ -189,7 +207,7 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
             with cls._writing(engine, collection, document):
                 collection.insert_one(document)
         else:
-            before = to_plain(cls.__name__, _validate(cls, stored)._dump())
+            before = cls._to_plain(_validate(cls, stored)._dump())
             if version:
                 document[version] = before[version]
             changes = {
@@ -197,22 +215,22 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
                 for key, value in document.items()
                 if key not in before or not is_same(value, before[key])
             }
-            if not changes:
-                return self
-            query = {"_id": stored["id"]}
-            if version:
-                query[version] = stored.get(version)  # None where there is none yet
-                changes[version] = document[version] = before[version] + 1
-            with cls._writing(engine, collection, document):
-                if not collection.update_one(query, {"$set": changes}).matched_count:
-                    raise ConflictError(cls.__name__, str(self.id))
+            if changes:
+                query = {"_id": stored["id"]}
+                if version:
+                    query[version] = stored.get(version)  # None where there is none yet
+                    changes[version] = document[version] = before[version] + 1
+                with cls._writing(engine, collection, document):
+                    result = collection.update_one(query, {"$set": changes})
+                    if not result.matched_count:
+                        raise ConflictError(cls.__name__, str(self.id))
         if version:
-            vars(checked)[version] = document[version]
-        for key, value in vars(checked).items():
-            # What is equal stays the same object, as others may hold it too.
-            if vars(self)[key] != value:
-                vars(self)[key] = value
-        _keep(self, _rename_id(to_read(document)))
+            vars(self)[version] = document[version]
+        for name, (old, value) in fresh.items():
+            if name != version and vars(self)[name] is old:
+                vars(self)[name] = value
+        if stored is None or changes:
+            _keep(self, _rename_id(to_read(document)))
         return self
 
     def reload(self) -> None:
@@ -275,7 +293,8 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
         known = engine.collections.get(cls)
         if known is None:
             database = get_mongo_db()
-            options = READ if engine.decodes else None
+            fitting = READ if get_facts(cls).decimals else READ_FAST
+            options = fitting if engine.decodes else None
             with engine.talk():
                 known = database.get_collection(cls.collection_name, options)
             for path, unique in get_facts(cls).indexes:
@@ -301,47 +320,66 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
     def _check(self) -> tuple[Document, t.Self]:
         """Return the document to store, and the object that it would be read as."""
         cls, dumped = type(self), self._dump()
-        document = to_plain(cls.__name__, dumped)
+        document = cls._to_plain(dumped)
         checked = _validate(cls, _rename_id(to_read(document)))
         again = checked._dump()
         if again != dumped:
             # Times lose what BSON has not, and lists may hold what the model changes.
-            document = to_plain(cls.__name__, again)
+            document = cls._to_plain(again)
         return document, checked
+
+    @classmethod
+    def _to_plain(cls, dumped: Document) -> Document:
+        return to_plain(cls.__name__, dumped, is_hiding(cls))
 
     def _dump(self) -> Document:
         """Return the values of the fields; the dump has computed ones too."""
-        dumped = self.__pydantic_serializer__.to_python(self, warnings=False)
+        dumped = self.__pydantic_serializer__.to_python(
+            self, by_alias=False, warnings=False
+        )
         names = get_facts(type(self)).names
         return {to_key(k): v for k, v in dumped.items() if k in names}
 
     @classmethod
-    def _read(cls, engine: MongoDB, document: Document) -> t.Self:
-        """Return the object of a stored document."""
-        facts = get_facts(cls)
-        document = _rename_id(document if engine.decodes else to_read(document))
-        if not document.keys() <= facts.names:
-            document = {k: v for k, v in document.items() if k in facts.names}
-        stored = copy.deepcopy(document) if facts.shares else document
-        try:
-            made = _validate(cls, document)
-        except ValidationError as error:
-            faults = [
-                f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-                for fault in error.errors()
-            ]
-            id = str(document["id"])
-            raise DocumentError(cls.__name__, id, "; ".join(faults)) from error
-        _keep(made, stored)
-        return made
+    def _make_reader(cls, engine: MongoDB) -> Callable[[Document], t.Self]:
+        """Return what makes the objects of stored documents."""
+        # Looked up once: this runs for every document of a stream.
+        names, shares = (facts := get_facts(cls)).names, facts.shares
+        validate, keep = cls.__pydantic_validator__.validate_python, object.__setattr__
+        decodes = engine.decodes
+
+        def read(document: Document) -> t.Any:
+            if not decodes:
+                document = to_read(document)
+            id = document["id"] = document.pop("_id")
+            if not document.keys() <= names:
+                document = {k: v for k, v in document.items() if k in names}
+            stored = copy.deepcopy(document) if shares else document
+            try:
+                try:
+                    made = validate(document, by_alias=False, by_name=True)
+                except ValidationError:
+                    # A decimal may be where the model has none, as a whole number.
+                    stored = document = to_read(document)
+                    made = validate(document, by_alias=False, by_name=True)
+            except ValidationError as error:
+                faults = [
+                    f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+                    for fault in error.errors()
+                ]
+                reason = "; ".join(faults)
+                raise DocumentError(cls.__name__, str(id), reason) from error
+            keep(made, "_stored", stored)
+            return made
+
+        return read
 
     @classmethod
     def _stream(
         cls, engine: MongoDB, cursor: "pymongo.cursor.Cursor[Document]"
     ) -> Iterator[t.Self]:
         with engine.talk(), contextlib.closing(cursor):
-            for document in cursor:
-                yield cls._read(engine, document)
+            yield from map(cls._make_reader(engine), cursor)
 
     @classmethod
     @contextlib.contextmanager
@@ -369,7 +407,16 @@ M = t.TypeVar("M", bound=Model)
 
 
 def _validate(model: type[M], document: Document) -> M:
-    return t.cast(M, model.__pydantic_validator__.validate_python(document))
+    # Documents have the names of the fields, those of nested models too.
+    made: M = model.__pydantic_validator__.validate_python(
+        document, by_alias=False, by_name=True
+    )
+    return made
+
+
+def _is_like(first: object, second: object) -> bool:
+    """Say whether two values are equal, and their times in the same zone."""
+    return first == second and (type(first) in SIMPLE or repr(first) == repr(second))
 
 
 def _get_stored(model: Model) -> Document | None:

@@ -3,14 +3,14 @@
 import functools
 import types
 import typing as t
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import bson
 import pydantic
 from pydantic import ValidationError
 
 from quorum.config import MISSING
-from quorum.documents import Document, Fault, refuse, to_plain
+from quorum.documents import DEEPEST, Document, Fault, is_hiding, refuse, to_plain
 
 
 class Where:
@@ -82,19 +82,24 @@ def to_query(
                 for fault in error.errors()
             ]
     if found:
-        raise refuse(model.__name__, found)
+        raise refuse(model.__name__, found, is_hiding(model))
     return query
 
 
 def to_order(
-    model: type[pydantic.BaseModel], names: Iterable[str]
+    model: type[pydantic.BaseModel], sort: object
 ) -> tuple[list[tuple[str, int]], list[Fault]]:
     """Return the order that names of fields stand for, and what is wrong with them.
 
     :param model: The model.
-    :param names: The names; one with a minus in front is in descending order.
+    :param sort: A name, or several; one with a minus in front is in descending order.
     :returns: Pairs of key and direction, and the faults.
     """
+    several = isinstance(sort, Sequence) and not isinstance(sort, str)
+    given = list(t.cast("Sequence[object]", sort)) if several else [sort]
+    names = [name for name in given if isinstance(name, str)]
+    if len(names) != len(given):
+        return [], [(("sort",), "it is no name of a field, nor a list of them", sort)]
     pairs = [(name.removeprefix("-"), -1 if name[:1] == "-" else 1) for name in names]
     faults: list[Fault] = [
         (("sort",), "the model has no such field", name)
@@ -127,8 +132,10 @@ def _to_condition(
     """Return what the value of a filter means, with the type of the field."""
 
     def convert(value: object) -> t.Any:
-        checked = one.__pydantic_validator__.validate_python({"value": value})
-        dumped = one.__pydantic_serializer__.to_python(checked)
+        checked = one.__pydantic_validator__.validate_python(
+            {"value": value}, by_name=True
+        )
+        dumped = one.__pydantic_serializer__.to_python(checked, by_alias=False)
         return to_plain(name, dumped)["value"]
 
     if isinstance(value, Where):
@@ -144,11 +151,14 @@ def _to_condition(
     return {"$eq": converted} if is_special else converted
 
 
-@functools.cache
+# Users may choose the path, so there is no end of them.
+@functools.lru_cache(maxsize=512)
 def _make_field(
     model: type[pydantic.BaseModel], path: str
 ) -> type[pydantic.BaseModel] | None:
     """Make a model whose only field, ``value``, takes what the field at a path does."""
+    if path.count(".") >= DEEPEST:
+        return None
     found = tuple(_find_types(model, path))
     if not found:
         return None

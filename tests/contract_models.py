@@ -219,6 +219,42 @@ class ModelContract:
         places = [fault["loc"][0] for fault in caught.value.errors()]
         assert places == ["sort", "skip", "limit", "age"]
 
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"cls": 1},
+            {"sort": 5},
+            {"sort": [5]},
+            {"sort": [["age"]]},
+            {"sort": {"age": 1}},
+            {"skip": 2**70},
+            {"limit": True},
+        ],
+    )
+    def test_whatever_json_sends_as_options_is_refused(
+        self, app: flask.Flask, options: dict[str, t.Any]
+    ) -> None:
+        with pytest.raises(pydantic.ValidationError) as caught:
+            Person.find(**options)
+
+        assert caught.value.errors()[0]["loc"] == (next(iter(options)),)
+
+    def test_the_order_of_a_set_does_not_matter(self, app: flask.Flask) -> None:
+        names = [f"name {number}" for number in range(20)]
+        made = Everything(names=set(names)).save()
+
+        assert stored(made)["names"] == sorted(names, key=lambda n: (len(n), n))
+        assert Everything.exists(names=set(names))
+
+    def test_times_are_in_utc_after_a_save(self, app: flask.Flask) -> None:
+        zone = dt.timezone(dt.timedelta(hours=2))
+        moment = dt.datetime(2026, 4, 24, 11, 30, tzinfo=zone)
+
+        saved = Everything(moment=moment, anything=[moment]).save()
+
+        assert saved.moment
+        assert saved.moment.tzinfo is saved.anything[0].tzinfo is dt.UTC
+
     def test_find_leaves_other_documents_on_the_server(self, app: flask.Flask) -> None:
         people = quorum.get_mongo_db().people
         people.insert_many([{"name": "x", "email": str(n)} for n in range(300)])
@@ -432,6 +468,7 @@ class ModelContract:
             ({"anything": {"a.b": 1}}, ("anything", "a.b")),
             ({"anything": [{5: 1}]}, ("anything", 0)),
             ({"anything": 2**63}, ("anything",)),
+            ({"anything": bson.DatetimeMS(2**60)}, ("anything",)),
             ({"anything": object()}, ("anything",)),
             ({"text": "\ud800"}, ("text",)),
             ({"anything": dt.datetime(2026, 1, 1)}, ("anything",)),  # noqa: DTZ001

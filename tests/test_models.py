@@ -2,8 +2,11 @@
 
 import collections
 import concurrent.futures
+import datetime as dt
 import decimal
 import math
+import re
+import typing as t
 
 import bson
 import flask
@@ -12,6 +15,11 @@ import pytest
 
 import quorum
 from quorum.cli import group
+from quorum.fields import get_facts
+from quorum.models import _get_stored
+from quorum.mongodb import SERVICE
+from quorum.queries import _make_field
+from quorum.state import get_handle
 from tests.conftest import MakeApp
 from tests.contract_models import (
     Account,
@@ -112,6 +120,152 @@ def test_objects_that_are_equal_stay_the_same_after_a_save(app: flask.Flask) -> 
     assert person.address is address
 
 
+class City(pydantic.BaseModel):
+    """A nested model whose field has another name in JSON."""
+
+    name: str = pydantic.Field(default="", alias="cityName")
+
+
+def test_a_nested_alias_loses_no_value(app: flask.Flask) -> None:
+    class Stop(quorum.Model):
+        city: City
+
+    stop = Stop(city=City(cityName="Porto")).save()
+
+    assert stop.city.name == "Porto"
+    assert Stop.get(**{"city.name": "Porto"}) == stop
+    assert Stop.get(city={"cityName": "Porto"}) == stop
+
+
+def test_a_model_that_is_written_by_alias_is_stored_by_name(app: flask.Flask) -> None:
+    class Guest(quorum.Model):
+        model_config = pydantic.ConfigDict(
+            alias_generator=str.upper, serialize_by_alias=True
+        )
+
+        name: str
+
+    guest = Guest(name="Ann").save()
+
+    assert stored(guest) == {"_id": guest.id, "name": "Ann"}
+    assert Guest.get(name="Ann") == guest
+
+
+def test_changes_are_found_in_what_validators_hand_on(app: flask.Flask) -> None:
+    class Bag(quorum.Model):
+        model_config = pydantic.ConfigDict(defer_build=True)
+
+        plain: t.Annotated[list[int], pydantic.PlainValidator(lambda value: value)]
+        known: pydantic.InstanceOf[dict[str, int]]
+
+    id = Bag(plain=[1], known={"a": 1}).save().id
+    bag = Bag.get(id=id)
+    assert bag
+    bag.plain.append(2)
+    bag.known["b"] = 2
+
+    bag.save()
+
+    assert stored(bag) == {"_id": id, "plain": [1, 2], "known": {"a": 1, "b": 2}}
+
+
+def test_changes_are_found_in_a_class_that_is_built_late(app: flask.Flask) -> None:
+    class Late(quorum.Model):
+        model_config = pydantic.ConfigDict(defer_build=True)
+
+        anything: t.Any = None
+
+    quorum.get_mongo_db().late.insert_one({"anything": [1]})
+    late = Late.get()
+    assert late
+    late.anything.append(2)
+
+    late.save()
+
+    assert stored(late)["anything"] == [1, 2]
+
+
+def test_copies_are_made_only_where_values_are_handed_on() -> None:
+    assert not get_facts(Account).shares
+    assert get_facts(Everything).shares
+
+
+def test_the_version_of_a_nested_model_is_a_value(app: flask.Flask) -> None:
+    class Outer(quorum.Model):
+        inner: Account
+
+    outer = Outer(inner=Account(owner="Ann", version=7)).save()
+
+    found = Outer.get(id=outer.id)
+    assert found
+    assert found.inner.version == 7
+
+
+def test_a_save_keeps_what_is_not_stored(app: flask.Flask) -> None:
+    class Sketch(quorum.Model):
+        width: int
+        draft: str = pydantic.Field(default="", exclude=True)
+
+    sketch = Sketch(width=2, draft="x").save()
+
+    assert sketch.draft == "x"
+
+
+def test_a_save_keeps_what_another_thread_sets(
+    app: flask.Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone = dt.timezone(dt.timedelta(hours=2))
+    thing = Everything(moment=dt.datetime(2026, 1, 1, tzinfo=zone), places=[Address()])
+    write = Everything._writing
+
+    def write_slowly(*arguments: t.Any) -> t.Any:
+        thing.moment = None
+        thing.places.append(Address(city="Porto"))
+        return write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Everything, "_writing", write_slowly)
+        thing.save()
+
+    assert thing.moment is None
+    assert thing.places == [Address(), Address(city="Porto")]
+    thing.save()
+    assert Everything.get(id=thing.id) == thing
+
+
+def test_names_of_users_are_not_kept_for_ever(app: flask.Flask) -> None:
+    for number in range(1000):
+        with pytest.raises(pydantic.ValidationError):
+            Person.get(**{f"name{number}": 1})
+
+    assert _make_field.cache_info().currsize < 1000
+
+
+def test_a_path_without_end_is_no_field(app: flask.Flask) -> None:
+    class Tree(pydantic.BaseModel):
+        branches: list["Tree"] = []
+
+    class Garden(quorum.Model):
+        tree: Tree
+
+    with pytest.raises(pydantic.ValidationError, match="no such field"):
+        Garden.get(**{"tree" + ".branches" * 5000: []})
+
+
+def test_a_model_that_hides_values_hides_those_that_are_refused(
+    app: flask.Flask,
+) -> None:
+    class Login(quorum.Model, hide_input_in_errors=True):
+        password: t.Any = ""
+
+    with pytest.raises(pydantic.ValidationError) as asked:
+        Login.get(password={"$ne": "sesame"})
+    with pytest.raises(pydantic.ValidationError) as saved:
+        Login(password={"$ne": "sesame"}).save()
+
+    assert "sesame" not in str(asked.value) + str(saved.value)
+
+
 def test_without_a_url_a_model_says_what_is_missing(make_app: MakeApp) -> None:
     make_app()
 
@@ -174,3 +328,36 @@ def test_setup_without_models_says_so(make_app: MakeApp) -> None:
 
     assert result.exit_code == 0
     assert "no model classes" in result.output
+
+
+def test_a_decimal_of_others_fits_a_whole_number(app: flask.Flask) -> None:
+    engine = get_handle(SERVICE).engine
+    engine.decodes = True  # as that of a server, which leaves decimals to BSON
+    id = bson.ObjectId()
+
+    found = Account._make_reader(engine)(
+        {"_id": id, "owner": "Ann", "balance": bson.Decimal128("7")}
+    )
+
+    assert found == Account(id=id, owner="Ann", balance=7)
+    assert (_get_stored(found) or {})["balance"] == decimal.Decimal(7)
+    assert get_facts(Everything).decimals
+    assert not get_facts(Account).decimals
+
+
+def test_a_save_of_nothing_makes_no_conflict_of_a_later_one(app: flask.Flask) -> None:
+    quorum.get_mongo_db().account.insert_one({"owner": "Ann"})
+    account = Account.get(owner="Ann")
+    assert account
+
+    account.save()
+    account.balance = 1
+    account.save()
+
+    assert stored(account)["version"] == 1
+
+
+def test_a_pattern_is_a_value_and_not_a_search(app: flask.Flask) -> None:
+    Everything(anything="zebra").save()
+
+    assert not Everything.exists(anything=re.compile("z"))
