@@ -98,7 +98,8 @@ class TestThreads(Contract):
 
         assert names[0] == names[2] == "tests.tasks_contract.note"
         assert names[1].endswith(".Login")
-        took(), took()
+        took()
+        took()
 
     def test_a_task_that_gets_no_context_has_failed(self, open: Open) -> None:
         app = open()

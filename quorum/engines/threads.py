@@ -357,7 +357,7 @@ class ThreadQueue:
                 again = self._fail(task, error)
                 if again is None:
                     _call_back(task)
-            elif error is not task.error:
+            elif error is not t.cast("BaseException | None", task.error):
                 LOGGER.exception("The context of the task '%s' failed.", task.name)
         if task.every is not None:
             return max(task.due + task.every, time.monotonic())
