@@ -367,6 +367,9 @@ class ReceiversRefusedError(ServiceRefusedError):
     :param accepted: The addresses that have the mail.
     """
 
+    args: tuple[t.Any, ...]
+    retryable: bool
+
     def __init__(
         self,
         service: str,

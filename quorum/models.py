@@ -66,7 +66,7 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
 
     __slots__ = ("_stored",)
 
-    model_config = pydantic.ConfigDict(
+    model_config: t.ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(
         arbitrary_types_allowed=True,
         extra="forbid",
         populate_by_name=True,

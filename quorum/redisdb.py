@@ -43,7 +43,9 @@ class Script:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self.digest: str = hashlib.sha1(
+            text.encode(), usedforsecurity=False
+        ).hexdigest()
 
 
 class RedisDB(Engine, t.Protocol):

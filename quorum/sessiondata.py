@@ -47,8 +47,8 @@ class RedisSession(SessionMixin):
     :param codec: Encodes and decodes them.
     """
 
-    accessed = False
-    modified = False
+    accessed: bool = False
+    modified: bool = False
 
     def __init__(
         self, read: Callable[["RedisSession"], dict[str, bytes]], codec: Codec
@@ -59,7 +59,7 @@ class RedisSession(SessionMixin):
         self._values: dict[str, t.Any] = {}
         #: The values as Redis has them.
         self.stored: dict[str, bytes] = {}
-        self.opened = False
+        self.opened: bool = False
         self.saved = False
         #: Its other fields.
         self.kept: dict[bytes, bytes] = {}
@@ -67,14 +67,14 @@ class RedisSession(SessionMixin):
         #: Its Redis key.
         self.key = ""
         #: Empty if there is no stored session.
-        self.identifier = ""
+        self.identifier: str = ""
         #: Whether the cookie it came in is signed with the secret key of today.
         self.current = False
         #: The identifier of the session that clear() has ended.
-        self.ended = ""
-        self.rotated = False
+        self.ended: str = ""
+        self.rotated: bool = False
         #: The Redis key of the user to bind it to.
-        self.user = ""
+        self.user: str = ""
 
     def open(self) -> dict[str, t.Any]:
         """Return the values, not all of them decoded; the first call reads them.
@@ -100,7 +100,7 @@ class RedisSession(SessionMixin):
         return not self.identifier
 
     # The class that Flask declares has a plain attribute.
-    new = t.cast("bool", property(_is_new, doc="Whether Redis has none yet."))
+    new: bool = t.cast("bool", property(_is_new, doc="Whether Redis has none yet."))
 
     def __getitem__(self, key: str) -> t.Any:
         values = self.open()

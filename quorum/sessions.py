@@ -13,7 +13,12 @@ from collections.abc import Sequence
 
 import flask
 import werkzeug.exceptions
-from flask.sessions import SessionInterface, SessionMixin, session_json_serializer
+from flask.sessions import (
+    SessionInterface,
+    SessionMixin,
+    TaggedJSONSerializer,
+    session_json_serializer,
+)
 
 from quorum import parsers, redisdb, sessionstore
 from quorum.config import Settings, Variable, variable
@@ -81,7 +86,7 @@ class RedisSessionInterface(SessionInterface):
     """
 
     #: Where an app may register tags of its own, as Flask's own interface has it.
-    serializer = session_json_serializer
+    serializer: TaggedJSONSerializer = session_json_serializer
 
     def __init__(self, state: State) -> None:
         self._app = state.app

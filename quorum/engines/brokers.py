@@ -7,7 +7,7 @@ import threading
 import time
 import types
 import typing as t
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import dramatiq
 import dramatiq.errors
@@ -85,8 +85,8 @@ class OverRedis:
         self._server = RedisServer(settings)
         self.address: str = self._server.address
         self.store: redis.Redis | None = self._server.client
-        self.ping = self._server.ping
-        self.close = self._server.close
+        self.ping: Callable[[], None] = self._server.ping
+        self.close: Callable[[], None] = self._server.close
         make: t.Any = _Redis  # its types are missing
         self.broker: RedisBroker = make(
             client=self._server.client,
@@ -187,7 +187,7 @@ class _Rabbit(RabbitmqBroker):
 
     def __init__(self, **options: t.Any) -> None:
         super().__init__(**options)
-        self.turn = threading.RLock()
+        self.turn: t.Any = threading.RLock()
         self.state: t.Any = types.SimpleNamespace()
 
     def enqueue(self, message: Message, *, delay: int | None = None) -> Message:
@@ -214,7 +214,7 @@ class OverRabbit:
     def __init__(self, settings: QueueSettings, middleware: list[Middleware]) -> None:
         self._server = rabbit.AMQPBroker(settings)
         self.address: str = self._server.address
-        self.ping = self._server.ping
+        self.ping: Callable[[], None] = self._server.ping
         self.store: redis.Redis | None = None
         if settings.store is not None:
             self._redis = RedisServer(settings.of_store())
@@ -222,7 +222,7 @@ class OverRabbit:
         parameters = self._server.parameters
         # A broker that is silent is noticed by its missing heartbeats.
         parameters.heartbeat = max(2, round(settings.timeout))
-        self.broker = _Rabbit(confirm_delivery=True, middleware=middleware)
+        self.broker: _Rabbit = _Rabbit(confirm_delivery=True, middleware=middleware)
         self.broker.parameters = parameters
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ class AMQPBroker:
     """
 
     def __init__(self, settings: ServiceSettings) -> None:
-        self.parameters = pika.URLParameters(settings.location)
+        self.parameters: pika.URLParameters = pika.URLParameters(settings.location)
         self.parameters.socket_timeout = settings.timeout
         self.parameters.stack_timeout = settings.timeout
         self.parameters.blocked_connection_timeout = settings.timeout

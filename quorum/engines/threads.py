@@ -51,8 +51,8 @@ class ThreadTask(Task[t.Any]):
         self._queue = queue
         self.app = app
         self.order = order
-        self.request_id = get_request_id()
-        self.number = next(_numbers)
+        self.request_id: str | None = get_request_id()
+        self.number: int = next(_numbers)
 
     @property
     def id(self) -> str:
