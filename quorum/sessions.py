@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import flask
 import werkzeug.exceptions
+from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import (
     SessionInterface,
     SessionMixin,
-    TaggedJSONSerializer,
     session_json_serializer,
 )
 
