@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from quorum.errors import TaskNotRunError as TaskNotRunError
     from quorum.errors import UnsupportedError as UnsupportedError
     from quorum.loading import call_run as call_run
+    from quorum.loading import check_services as check_services
     from quorum.loading import load as load
     from quorum.loading import onrun as onrun
     from quorum.loading import run as run
@@ -127,6 +128,7 @@ __all__ = [
     "background",
     "bind_session",
     "call_run",
+    "check_services",
     "clear_amazon_bucket",
     "conf",
     "conf_override",
@@ -188,7 +190,7 @@ _HOMES = {
     "MissingDependencyError NotLoadedError ObjectIdError Problem QuorumError "
     "ReceiversRefusedError ServiceError ServiceRefusedError ServiceUnavailableError "
     "SessionValueError SettingMissingError TaskError TaskNotRunError UnsupportedError",
-    "loading": "call_run load onrun run unload",
+    "loading": "call_run check_services load onrun run unload",
     "logs": "critical debug error get_log info warning",
     "mail": "send_mail send_mail_a",
     "messages": "Attachment",

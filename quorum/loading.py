@@ -21,6 +21,7 @@ from quorum.errors import (
     LoadError,
     NotLoadedError,
     Problem,
+    QuorumError,
     ServiceUnavailableError,
     UnsupportedError,
 )
@@ -215,6 +216,19 @@ def call_run() -> None:
             state.run_functions[0]()
             del state.run_functions[0]
         tasks.start_repeated(state)
+
+
+def check_services() -> dict[str, QuorumError | None]:
+    """Ask every configured service of the app in use for an answer, in turn.
+
+    Each has its own time limit to answer in.
+
+    :returns: For each service, by its name, what was raised, or None if it answered.
+    :raises NotLoadedError: If no app is loaded.
+    :raises AppAmbiguousError: If several apps are loaded and there is no context.
+    """
+    handles = map(get_state().handle, SERVICES)
+    return {item.service.name: item.ask() for item in handles if item.configured}
 
 
 def run(server: str = "base") -> None:

@@ -5,7 +5,7 @@ import typing as t
 from collections.abc import Callable, Mapping
 
 from quorum.config import ServiceSettings
-from quorum.errors import ConfigError, Problem
+from quorum.errors import ConfigError, Problem, QuorumError
 from quorum.extras import require
 from quorum.parsers import URL, secret_texts
 
@@ -83,6 +83,17 @@ class Handle(t.Generic[S, E]):
     def configured(self) -> bool:
         """Whether a variable says where the service is."""
         return self.settings.configured
+
+    def ask(self) -> QuorumError | None:
+        """Ask the service for an answer.
+
+        :returns: Why there is none; None when it has answered.
+        """
+        try:
+            self.engine.ping()
+        except QuorumError as error:
+            return error
+        return None
 
     def close(self) -> None:
         """Close the engine if there is one; until it is closed, no other is made."""

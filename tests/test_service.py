@@ -273,3 +273,14 @@ def test_no_secret_of_the_settings_is_in_the_message_of_a_client(
 
     assert "does not take it: *** *** ***." in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_services_are_asked_and_what_is_wrong_is_told(make_app: MakeApp) -> None:
+    app = make_app(REDISTOGO_URL="memory:", SMTP_URL="smtp://127.0.0.1:1")
+
+    with app.app_context():
+        errors = quorum.check_services()
+
+    assert list(errors) == ["mail", "redis", "queue"]
+    assert isinstance(errors["mail"], quorum.ServiceUnavailableError)
+    assert errors["redis"] is errors["queue"] is None
