@@ -1,0 +1,5 @@
+{% extends "base.html.tpl" %}
+{% block title %}{{ issue.title }}{% endblock %}
+{% block main %}
+{% include "_issue.html.tpl" %}
+{% endblock %}
