@@ -48,6 +48,8 @@ class Issue(quorum.Model, collection="issues"):
     changed: dt.datetime = quorum.field(default_factory=now)
     #: How many readers it goes to; None while they are being listed.
     readers: int | None = None
+    #: The last of them so far.
+    listed: quorum.Id | None = None
     version: int = quorum.field(default=0, version=True)
 
 

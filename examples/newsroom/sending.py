@@ -16,6 +16,9 @@ from .settings import NewsroomSettings, make_link
 #: When a task that gives no sign of life is submitted again.
 _LOST = dt.timedelta(minutes=30)
 
+#: After how many readers it is noted how far the listing is.
+_BATCH = 100
+
 
 def submit_issue(issue: Issue) -> None:
     quorum.run_background(
@@ -36,24 +39,40 @@ def submit_delivery(delivery: Delivery) -> None:
 
 
 def list_readers(id: str) -> None:
-    """Submit a delivery for each reader; those that were listed before count once."""
+    """Submit a delivery for each reader, going on from where the last run ended."""
     issue = Issue.get(id=id)
-    if issue is None or issue.state != "sending":
+    if issue is None or issue.state != "sending" or issue.readers is not None:
         return
-    number = 0
-    for reader in Reader.find(state="confirmed"):
-        key = f"{issue.id}-{reader.id}"
-        delivery = Delivery(key=key, issue=issue.id, reader=reader.id)
-        try:
-            delivery.save()
-        except quorum.DuplicateError:
-            delivery = Delivery.get(key=key) or delivery
-        if delivery.state == "waiting":
-            submit_delivery(delivery)
-        number += 1
-    issue.readers = number
-    issue.save()
-    quorum.info("'%s' goes to %d readers.", issue.title, number)
+    try:
+        while readers := find_next(issue):
+            for reader in readers:
+                list_reader(issue, reader)
+            issue.listed, issue.changed = readers[-1].id, now()
+            issue.save()
+        issue.readers = Delivery.count(issue=issue.id)
+        issue.save()
+    except quorum.ConflictError:
+        return  # another worker lists them too
+    quorum.info("'%s' goes to %d readers.", issue.title, issue.readers)
+
+
+def find_next(issue: Issue) -> list[Reader]:
+    after: dict[str, t.Any] = {}
+    if issue.listed:
+        after = {"id": quorum.where(gt=issue.listed)}
+    return list(Reader.find(state="confirmed", sort="id", limit=_BATCH, **after))
+
+
+def list_reader(issue: Issue, reader: Reader) -> None:
+    """Submit one delivery; that it was submitted before does no harm."""
+    key = f"{issue.id}-{reader.id}"
+    delivery = Delivery(key=key, issue=issue.id, reader=reader.id)
+    try:
+        delivery.save()
+    except quorum.DuplicateError:
+        delivery = Delivery.get(key=key) or delivery
+    if delivery.state == "waiting":
+        submit_delivery(delivery)
 
 
 def deliver(id: str) -> None:
