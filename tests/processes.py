@@ -5,7 +5,6 @@ import http.client
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,15 +12,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 
+from tests.servers_process import find_port
+
 #: Longest wait for anything that a test starts, in seconds.
 PATIENCE = 30.0
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that is free, and that no outgoing connection gets."""
+    return find_port()
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
