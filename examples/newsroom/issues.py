@@ -11,8 +11,9 @@ import werkzeug
 import quorum
 
 from . import sending
+from .deliveries import Deliveries
 from .editors import require_editor
-from .models import Delivery, Issue, Reader, now
+from .models import Issue, Reader, now
 from .readers import find_published
 
 pages = flask.Blueprint("issues", __name__)
@@ -56,8 +57,8 @@ def create() -> werkzeug.Response | tuple[str, int]:
 @pages.get("/issues/<id>")
 def show(id: str) -> str:
     issue = find(id)
-    failed = Delivery.find(issue=issue.id, state="failed", limit=100)
-    failures = [(find_address(item), item.reason) for item in failed]
+    failed = Deliveries(issue.id).list_failures(limit=100)
+    failures = [(find_address(reader), reason) for reader, reason in failed]
     return flask.render_template(
         "issue.html.tpl",
         issue=issue,
@@ -215,14 +216,16 @@ def find_draft(id: str) -> Issue:
     return issue
 
 
-def find_address(delivery: Delivery) -> str:
-    reader = Reader.get(id=delivery.reader)
+def find_address(id: str) -> str:
+    reader = Reader.get(id=id)
     return reader.email if reader else "somebody who has left"
 
 
 def measure(issue: Issue) -> dict[str, object]:
     """Return what the page shows of a sending, and what its script asks for."""
-    counts = sending.count(issue)
+    counts = Deliveries(issue.id).count()
+    if not any(counts.values()):  # it was sent long ago
+        counts["sent"] = issue.delivered
     over = issue.readers is not None and not counts["waiting"]
     return {**counts, "readers": issue.readers, "over": over}
 

@@ -50,19 +50,6 @@ class Issue(quorum.Model, collection="issues"):
     readers: int | None = None
     #: The last of them so far.
     listed: quorum.Id | None = None
+    #: How many of them have got it, when the sending is over.
+    delivered: int = 0
     version: int = quorum.field(default=0, version=True)
-
-
-class Delivery(quorum.Model, collection="deliveries"):
-    """An issue on its way to one reader."""
-
-    #: Issue and reader: nobody is listed twice.
-    key: str = quorum.field(unique=True)
-    issue: quorum.Id = quorum.field(index=True)
-    reader: quorum.Id
-    state: t.Literal["waiting", "sent", "failed"] = quorum.field(
-        default="waiting", index=True
-    )
-    tries: int = 0
-    reason: str = ""
-    changed: dt.datetime = quorum.field(default_factory=now)

@@ -10,11 +10,12 @@ import urllib.parse
 
 import quorum
 
-from .models import Delivery, Issue, Reader, now
+from .deliveries import Deliveries
+from .models import Issue, Reader, now
 from .settings import NewsroomSettings, make_link
 
-#: When a task that gives no sign of life is submitted again.
-_LOST = dt.timedelta(minutes=30)
+#: When listing the readers is taken for lost if it gives no sign of life.
+_LOST = dt.timedelta(minutes=1)
 
 #: After how many readers it is noted how far the listing is.
 _BATCH = 100
@@ -29,11 +30,11 @@ def submit_issue(issue: Issue) -> None:
     )
 
 
-def submit_delivery(delivery: Delivery) -> None:
+def submit_delivery(issue: Issue, reader: str) -> None:
     quorum.run_background(
         deliver,
-        [str(delivery.id)],
-        description=f"deliver {delivery.key}",
+        [str(issue.id), reader],
+        description=f"deliver '{issue.title}' to {reader}",
         retries=quorum.get_settings(NewsroomSettings).retries,
     )
 
@@ -43,13 +44,16 @@ def list_readers(id: str) -> None:
     issue = Issue.get(id=id)
     if issue is None or issue.state != "sending" or issue.readers is not None:
         return
+    deliveries = Deliveries(issue.id)
+    deliveries.note_life()
     try:
         while readers := find_next(issue):
             for reader in readers:
-                list_reader(issue, reader)
+                if deliveries.add(str(reader.id)):
+                    submit_delivery(issue, str(reader.id))
             issue.listed, issue.changed = readers[-1].id, now()
             issue.save()
-        issue.readers = Delivery.count(issue=issue.id)
+        issue.readers = sum(deliveries.count().values())
         issue.save()
     except quorum.ConflictError:
         return  # another worker lists them too
@@ -63,45 +67,31 @@ def find_next(issue: Issue) -> list[Reader]:
     return list(Reader.find(state="confirmed", sort="id", limit=_BATCH, **after))
 
 
-def list_reader(issue: Issue, reader: Reader) -> None:
-    """Submit one delivery; that it was submitted before does no harm."""
-    key = f"{issue.id}-{reader.id}"
-    delivery = Delivery(key=key, issue=issue.id, reader=reader.id)
-    try:
-        delivery.save()
-    except quorum.DuplicateError:
-        delivery = Delivery.get(key=key) or delivery
-    if delivery.state == "waiting":
-        submit_delivery(delivery)
-
-
-def deliver(id: str) -> None:
+def deliver(issue_id: str, reader_id: str) -> None:
     """Send an issue to one reader, who may have left by now."""
-    delivery = Delivery.get(id=id)
-    if delivery is None or delivery.state == "sent":
+    issue, reader = Issue.get(id=issue_id), Reader.get(id=reader_id)
+    if issue is None:
         return
-    issue = Issue.get(id=delivery.issue)
-    reader = Reader.get(id=delivery.reader)
-    if issue is None or reader is None:
-        delivery.delete()
+    deliveries = Deliveries(issue.id)
+    if not deliveries.is_waiting(reader_id):
         return
-    delivery.tries += 1
-    delivery.changed = now()
+    if reader is None:
+        deliveries.remove(reader_id)
+        return
     try:
-        send(issue, reader, delivery)
+        send(issue, reader)
     except Exception as error:
         is_ours = isinstance(error, quorum.QuorumError)
-        delivery.reason = str(error) if is_ours else type(error).__name__
-        last = delivery.tries > quorum.get_settings(NewsroomSettings).retries
+        reason = str(error) if is_ours else type(error).__name__
+        tries = deliveries.count_try(reader_id, reason)
+        last = tries > quorum.get_settings(NewsroomSettings).retries
         if last or not getattr(error, "retryable", True):
-            delivery.state = "failed"
-        delivery.save()
+            deliveries.note_failed(reader_id)
         raise
-    delivery.state, delivery.reason = "sent", ""
-    delivery.save()
+    deliveries.note_sent(reader_id)
 
 
-def send(issue: Issue, reader: Reader, delivery: Delivery) -> None:
+def send(issue: Issue, reader: Reader) -> None:
     title = quorum.get_settings(NewsroomSettings).title
     leave = make_link("readers.leave", token=reader.token)
     host = urllib.parse.urlsplit(leave).hostname
@@ -114,7 +104,7 @@ def send(issue: Issue, reader: Reader, delivery: Delivery) -> None:
         context={"issue": issue, "picture": picture, "leave": leave, "title": title},
         headers={
             # The same if it has to be sent again, so that mail programs see it.
-            "Message-ID": f"<{delivery.id}@{host}>",
+            "Message-ID": f"<{issue.id}.{reader.id}@{host}>",
             "List-Unsubscribe": f"<{leave}>",
             "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         },
@@ -123,41 +113,34 @@ def send(issue: Issue, reader: Reader, delivery: Delivery) -> None:
 
 def retry(issue: Issue) -> int:
     """Try the failed deliveries of an issue again; return how many there are."""
-    number = 0
-    for delivery in list(Delivery.find(issue=issue.id, state="failed")):
-        delivery.state, delivery.tries, delivery.changed = "waiting", 0, now()
-        delivery.save()
-        submit_delivery(delivery)
-        number += 1
-    return number
+    deliveries = Deliveries(issue.id)
+    deliveries.note_life()
+    readers = deliveries.retry()
+    for reader in readers:
+        submit_delivery(issue, reader)
+    return len(readers)
 
 
 def finish_issues() -> None:
     """Note which issues have been sent, and submit again what was lost."""
     for issue in list(Issue.find(state="sending")):
-        overdue = quorum.where(lt=now() - _LOST)
+        deliveries = Deliveries(issue.id)
+        counts = deliveries.count()
         if issue.readers is None:
-            if issue.changed < now() - dt.timedelta(minutes=1):
+            if issue.changed < now() - _LOST:
                 submit_issue(issue)
-        elif Delivery.exists(issue=issue.id, state="waiting"):
-            late = Delivery.find(issue=issue.id, state="waiting", changed=overdue)
-            for delivery in list(late):
-                delivery.changed = now()
-                delivery.save()
-                submit_delivery(delivery)
-        else:
-            issue.state = "sent"
+        elif not counts["waiting"]:
+            issue.state, issue.delivered = "sent", counts["sent"]
             try:
                 issue.save()
             except quorum.ConflictError:
                 continue  # another process was first
-            tell("issue.sent", issue=str(issue.id), **count(issue))
-
-
-def count(issue: Issue) -> dict[str, int]:
-    """Return how many deliveries of an issue are in which state."""
-    states = ("waiting", "sent", "failed")
-    return {name: Delivery.count(issue=issue.id, state=name) for name in states}
+            deliveries.close()
+            tell("issue.sent", issue=str(issue.id), **counts)
+        elif deliveries.is_lost():
+            deliveries.note_life()
+            for reader in deliveries.list_waiting():
+                submit_delivery(issue, reader)
 
 
 def tell(event: str, **facts: t.Any) -> None:

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 import quorum
 from newsroom import create_app, issues, models, sending
-from newsroom.models import Delivery, Editor, Issue, Reader
+from newsroom.models import Editor, Issue, Reader
 from quorum.testing import Delivered, outbox
 
 PASSWORD = "correct horse battery"
@@ -226,10 +226,10 @@ def test_a_task_that_runs_twice_sends_once(
 
     for _ in "12":
         sending.list_readers(str(issue.id))
-        sending.deliver(str(next(Delivery.find()).id))
+        sending.deliver(str(issue.id), str(next(Reader.find()).id))
 
     assert len(outbox()) == 1
-    assert Delivery.count() == 1
+    assert progress(editor, issue)["sent"] == 1
 
 
 def test_an_issue_whose_tasks_were_lost_is_sent_all_the_same(
@@ -247,6 +247,31 @@ def test_an_issue_whose_tasks_were_lost_is_sent_all_the_same(
     sending.finish_issues()
 
     wait_for(outbox)
+
+
+def test_listing_goes_on_where_it_was_interrupted(
+    visitor: FlaskClient, editor: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ann", "bea", "cid", "dot", "eve"):
+        visitor.post(subscribe(visitor, f"{name}@example.org"))
+    outbox().clear()
+    issue = write(editor)
+    submit, submitted = sending.submit_delivery, list[str]()
+
+    def break_off(issue: Issue, reader: str) -> None:
+        submitted.append(reader)
+        if len(submitted) == 3:
+            raise OSError
+        submit(issue, reader)
+
+    monkeypatch.setattr(sending, "_BATCH", 2)
+    monkeypatch.setattr(sending, "submit_delivery", break_off)
+    send(editor, issue)
+    wait_for(lambda: progress(editor, issue)["over"])
+
+    assert submitted[2] == submitted[3]
+    assert len(set(submitted)) == len(submitted) - 1 == 5
+    assert progress(editor, issue)["sent"] == len(outbox()) == 5
 
 
 def test_nobody_reads_or_sends_a_draft(

@@ -5,16 +5,11 @@ was sent, sent twice and lost is printed, with the speed and the memory.
 """
 
 import collections
-import contextlib
 import datetime as dt
 import http.cookiejar
 import json
-import os
 import pathlib
 import re
-import signal
-import subprocess
-import sys
 import time
 import urllib.parse
 import urllib.request
@@ -24,7 +19,7 @@ import flask
 import pytest
 
 import quorum
-from tests.processes import PATIENCE, clean_environment, free_port, get, running
+from tests.processes import PATIENCE
 from tests.servers import (
     MongoServer,
     RabbitServer,
@@ -33,9 +28,9 @@ from tests.servers import (
     SmtpServer,
 )
 from tests.services.conftest import run
+from tests.services.newsroom import PASSWORD, serving
 from tests.services.test_faults import say
 
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 READERS = 5000
 
 #: Longest wait for the whole sending, in seconds.
@@ -85,60 +80,6 @@ class Editor:
         return found[1]
 
 
-class Workers:
-    """Worker processes, and the most memory that each of them had."""
-
-    def __init__(self, log: pathlib.Path, variables: dict[str, str]) -> None:
-        self._log, self._variables = log, variables
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self.peaks: dict[int, int] = {}
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "flask", "--app", "newsroom"]
-        command += ["quorum", "worker", "--processes=1", "--threads=4"]
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=EXAMPLES,
-                env=clean_environment(**self._variables),
-                stdout=log,
-                stderr=log,
-            )
-        self._processes.append(process)
-
-    def kill_first(self) -> None:
-        """End a worker as the kernel does when memory runs out: nothing is told."""
-        process = self._processes.pop(0)
-        children = self._find_children(process)
-        process.kill()
-        for child in children:
-            os.kill(child, signal.SIGKILL)
-        process.wait()
-
-    def measure(self) -> None:
-        for process in self._processes:
-            for pid in self._find_children(process):
-                with contextlib.suppress(OSError):
-                    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-                    found = re.search(r"VmHWM:\s*(\d+) kB", status)
-                    self.peaks[pid] = int(found[1]) if found else 0
-
-    def stop(self) -> None:
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-    @staticmethod
-    def _find_children(process: subprocess.Popen[bytes]) -> list[int]:
-        task = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        return [int(word) for word in task.read_text().split()]
-
-
 def subscribe_readers(url: str) -> None:
     """Put the readers where their confirmation would."""
     app = quorum.load(flask.Flask("readers"), MONGOHQ_URL=url)
@@ -169,35 +110,22 @@ def test_an_issue_reaches_everybody_though_a_worker_and_the_broker_die(
     tmp_path: pathlib.Path,
 ) -> None:
     relay.clear()
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    mongo = urllib.parse.urlsplit(mongo_server.url)
     variables = {
-        "MONGOHQ_URL": mongo._replace(path=f"/news{port}").geturl(),
+        "MONGOHQ_URL": mongo_server.url,
         "REDISTOGO_URL": redis_server.url,
         "QUEUE_URL": broker.url,
         "QUEUE_STATE_URL": redis_server.url,
         "SMTP_URL": relay.url,
-        "NEWSROOM_URL": url,
-        "PORT": str(port),
-        "PYTHONWARNINGS": "default",
     }
 
     def restart() -> None:
         broker.kill()
         broker.restart()
 
-    subscribe_readers(variables["MONGOHQ_URL"])
-    workers = Workers(tmp_path / "log", variables)
-    with contextlib.ExitStack() as stack:
-        stack.callback(workers.stop)
-        environment = clean_environment(**variables)
-        process = stack.enter_context(
-            running("-m", "newsroom", cwd=EXAMPLES, env=environment)
-        )
-        get(url, process)
-        editor = Editor(url)
-        editor.post("/login", name="editor", password="for this machine only")
+    with serving(tmp_path, **variables) as workers:
+        subscribe_readers(workers.variables["MONGOHQ_URL"])
+        editor = Editor(workers.variables["NEWSROOM_URL"])
+        editor.post("/login", name="editor", password=PASSWORD)
         page = editor.post("/issues/new", title="News", text="It is all here.")
         for _ in range(2):
             workers.start()
