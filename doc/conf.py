@@ -100,6 +100,7 @@ html_title = f"quorum {release}"
 html_theme_options = {"source_directory": "doc/source/"}
 html_static_path = ["source/_static"]
 html_css_files = ["quorum.css"]
+html_favicon = "source/_static/quorum.svg"
 copybutton_exclude = ".linenos, .gp, .go"
 notfound_urls_prefix = "/"
 
