@@ -101,7 +101,10 @@ html_theme_options = {"source_directory": "doc/source/"}
 html_static_path = ["source/_static"]
 html_css_files = ["quorum.css"]
 html_favicon = "source/_static/quorum.svg"
-copybutton_exclude = ".linenos, .gp, .go"
+copybutton_prompt_text = r"\$ |> |>>> |\.\.\. ?"
+copybutton_prompt_is_regexp = True
+copybutton_copy_empty_lines = False
+copybutton_line_continuation_character = "\\"
 notfound_urls_prefix = "/"
 
 epub_show_urls = "no"
