@@ -28,7 +28,7 @@ class Result(t.NamedTuple):
     warnings: list[tuple[str, int, str]]
 
 
-def _copy(folder: pathlib.Path) -> None:
+def copy_project(folder: pathlib.Path) -> None:
     skip = shutil.ignore_patterns("__pycache__", "build", "_build")
     for part in PARTS:
         shutil.copytree(ROOT / part, folder / part, ignore=skip)
@@ -76,7 +76,7 @@ def _place(lie: Lie, folder: pathlib.Path) -> tuple[str, int]:
 
 
 def _build_with(lie: Lie, folder: pathlib.Path, builder: str) -> Result:
-    _copy(folder)
+    copy_project(folder)
     _plant(lie, folder)
     return build(folder, builder)
 
@@ -101,7 +101,7 @@ def _title(lie: Lie) -> str:
 
 
 def test_the_truth_builds_without_a_warning(tmp_path: pathlib.Path) -> None:
-    _copy(tmp_path)
+    copy_project(tmp_path)
 
     for builder in ("dummy", "doctest"):
         result = build(tmp_path, builder, CI="true")
@@ -113,7 +113,7 @@ def test_the_truth_builds_without_a_warning(tmp_path: pathlib.Path) -> None:
 def test_a_lie_is_found_where_it_is(
     lie: Lie, results: dict[Lie, Result], tmp_path: pathlib.Path
 ) -> None:
-    _copy(tmp_path)
+    copy_project(tmp_path)
     _plant(lie, tmp_path)
 
     result = results[lie]
@@ -148,7 +148,7 @@ def test_an_example_that_is_skipped_fails_in_ci(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_release_may_plan_nothing(tmp_path: pathlib.Path) -> None:
-    _copy(tmp_path)
+    copy_project(tmp_path)
     page = tmp_path / "doc/source/api.rst"
     text = page.read_text()
     line = text.count("\n") + 2
@@ -163,7 +163,7 @@ def test_a_release_may_plan_nothing(tmp_path: pathlib.Path) -> None:
 
 def test_a_parallel_build_finds_the_same(tmp_path: pathlib.Path) -> None:
     lie = LIES[0]
-    _copy(tmp_path)
+    copy_project(tmp_path)
     _plant(lie, tmp_path)
     command = [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going", "-j2"]
 
@@ -181,7 +181,7 @@ def test_a_parallel_build_finds_the_same(tmp_path: pathlib.Path) -> None:
 
 
 def test_an_incremental_build_sees_a_lie_of_the_code(tmp_path: pathlib.Path) -> None:
-    _copy(tmp_path)
+    copy_project(tmp_path)
     command = [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going"]
 
     def run() -> subprocess.CompletedProcess[str]:
