@@ -222,6 +222,7 @@ def test_the_members_are_served_and_their_models_set_up() -> None:
         (".", "test_shop.py"),
         ("guestbook", "test_guestbook.py"),
         ("members", "test_members.py"),
+        ("tutorial", "test_newsletter.py"),
         (".", "newsroom/test_newsroom.py"),
     ],
 )

@@ -1,0 +1,5 @@
+import quorum
+from newsletter import create_app
+
+create_app()
+quorum.run()

@@ -1,0 +1,4 @@
+{{ issue.text }}
+
+--
+To leave: {{ leave }}
