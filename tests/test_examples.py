@@ -4,7 +4,6 @@ import email
 import email.message
 import email.policy
 import pathlib
-import re
 import subprocess
 import sys
 import urllib.error
@@ -108,40 +107,6 @@ def test_login_ends_sessions_here_and_everywhere() -> None:
     assert said == LOGIN_SAYS
 
 
-def test_the_guest_book_keeps_what_people_write() -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/"
-
-    folder = EXAMPLES / "guestbook"
-    with running(
-        "guestbook.py", cwd=folder, env=clean_environment(PORT=str(port))
-    ) as process:
-        before = get(url, process)
-        with urllib.request.urlopen(url, data=b"words=%3Cb%3Ehello") as answer:
-            after = answer.read().decode()
-        process.terminate()
-        output, _ = process.communicate(timeout=PATIENCE)
-
-    assert "Nobody has signed yet." in before
-    assert "<li>&lt;b&gt;hello</li>" in after
-    assert re.search(r" INFO \[[0-9a-f]{32}\] quorum: Somebody signed, with 8 ", output)
-
-
-def test_the_commands_of_the_tutorial_work() -> None:
-    for command, shown in (("config", "GUESTBOOK_SHOWN"), ("check", "redis     ok")):
-        done = subprocess.run(
-            [sys.executable, "-m", "flask", "--app", "guestbook", "quorum", command],
-            cwd=EXAMPLES / "guestbook",
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-        assert done.returncode == 0, done.stderr
-        assert shown in done.stdout
-
-
 def test_photos_are_kept_in_a_folder(tmp_path: pathlib.Path) -> None:
     check_photos(tmp_path, clean_environment())
 
@@ -220,7 +185,6 @@ def test_the_members_are_served_and_their_models_set_up() -> None:
     ("folder", "path"),
     [
         (".", "test_shop.py"),
-        ("guestbook", "test_guestbook.py"),
         ("members", "test_members.py"),
         ("tutorial", "test_newsletter.py"),
         (".", "newsroom/test_newsroom.py"),

@@ -54,7 +54,10 @@ CONSOLES = [
     for directive in page.directives
     if directive.name == "code-block" and directive.argument == "console"
 ]
-RUN = [item for item in CONSOLES if item.options.get("class") != "not-run"]
+#: Pages whose blocks tests.manual.test_walks runs, one after the other.
+WALKED = ("installation", "quickstart", "tutorial", "tutorial-models")
+ALONE = [item for item in CONSOLES if pathlib.Path(item.place.file).stem not in WALKED]
+RUN = [item for item in ALONE if item.options.get("class") != "not-run"]
 
 
 def _title(directive: Directive) -> str:
@@ -86,11 +89,9 @@ def test_some_console_blocks_are_run() -> None:
 
 
 def test_console_blocks_that_are_not_run_install_or_serve() -> None:
-    words = {"pip", "mkdir", "cd", ".", "python", "python3", "gunicorn", "flask"}
-    words |= {"curl", "MONGOHQ_URL=mongodb://localhost:27017/shop"}
-    words |= {"sphinx-build", "PORT=8080", "REDISTOGO_URL=redis://localhost:6379/0"}
+    words = {"flask", "gunicorn", "python", "sphinx-build"}
 
-    left = [block for block in CONSOLES if block not in RUN]
+    left = [block for block in ALONE if block not in RUN]
 
     for block in left:
         commands = re.findall(r"^\$ (\S+)", block.body, re.MULTILINE)
@@ -149,7 +150,7 @@ def test_the_lowest_versions_are_those_of_the_package(page: str) -> None:
 
 def test_every_install_sentence_has_the_distributions_name() -> None:
     name = _setup()["metadata"]["name"]
-    others = {".", "tox", "pytest"}
+    others = {".", "../quorum", "tox", "pytest"}
     pages = [ROOT / "README.rst", *SOURCE.rglob("*.rst")]
 
     told = [
@@ -242,7 +243,7 @@ def test_names_of_quorum_in_the_text_are_names_that_there_are() -> None:
 
 def test_variables_in_the_text_are_variables_that_there_are() -> None:
     secret = {f"{name}_FILE" for name, item in SPELLINGS.items() if item.secret}
-    own = {"SHOP_CURRENCY", "SHOP_TOKEN", "SHOP_RETRIES", "GUESTBOOK_SHOWN"}
+    own = {"SHOP_CURRENCY", "SHOP_TOKEN", "SHOP_RETRIES"}
     flasks = {"TESTING", "MAX_CONTENT_LENGTH", "PERMANENT_SESSION_LIFETIME"}
     flasks |= {"SESSION_COOKIE_SECURE", "SESSION_COOKIE_SAMESITE"}
     flasks |= {"SESSION_REFRESH_EACH_REQUEST", "SECRET_KEY_FALLBACKS"}
@@ -268,13 +269,16 @@ def test_addresses_in_the_text_have_the_default_port() -> None:
     pages = ["README.rst", "doc/source/quickstart.rst", "doc/source/tutorial.rst"]
     for page in pages:
         text = (ROOT / page).read_text()
-        assert set(re.findall(r"http://127\.0\.0\.1:(\d+)", text)) == {str(port)}
+        chosen = set(re.findall(r"\$ PORT=(\d+) ", text))
+        assert set(re.findall(r"http://127\.0\.0\.1:(\d+)", text)) - chosen == {
+            str(port)
+        }
 
 
 def test_what_a_console_sets_are_variables() -> None:
     for block in CONSOLES:
         for name in re.findall(r"^\$.* ?\b([A-Z_]{3,})=", block.body, re.MULTILINE):
-            assert name in SPELLINGS, block.place
+            assert name in SPELLINGS or name.startswith("NEWSLETTER_"), block.place
 
 
 def test_the_time_limit_in_the_text_is_the_one_of_every_service() -> None:
@@ -364,9 +368,11 @@ def test_examples_are_shown_as_they_are() -> None:
     for page in _pages():
         for item in page.directives:
             if item.name == "literalinclude":
-                assert set(item.options) <= {"language", "caption"}, item.place
+                shown_whole = {"language", "caption", "emphasize-lines"}
+                assert set(item.options) <= shown_whole, item.place
                 caption = item.options.get("caption", item.argument)
-                assert item.argument.endswith(caption), item.place
+                argument = item.argument.removesuffix(".txt")
+                assert argument.endswith(caption), item.place
 
 
 def test_the_licence_is_one() -> None:
