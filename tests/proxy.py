@@ -20,6 +20,18 @@ class Proxy:
         self._target = port
         self._open: set[socket.socket] = set()
         self._listener: socket.socket | None = None
+        self._unlucky = b""
+        self._cutting = False
+        #: How many pieces were lost.
+        self.lost = 0
+
+    def lose(self, text: bytes, *, cut: bool = True) -> None:
+        """Lose the next piece, of either side, that has such text in it.
+
+        :param text: The text.
+        :param cut: Whether its connection is lost with it, or hangs from then on.
+        """
+        self._unlucky, self._cutting = text, cut
 
     def heal(self) -> None:
         """Let clients connect."""
@@ -63,7 +75,13 @@ class Proxy:
                     data = side.recv(65536)
                     if not data:
                         raise OSError
-                    other[side].sendall(data)
+                    if self._unlucky and self._unlucky in data:
+                        self._unlucky = b""
+                        self.lost += 1
+                        if self._cutting:
+                            raise OSError
+                    else:
+                        other[side].sendall(data)
         for item in other:
             self._open.discard(item)
             item.close()

@@ -15,7 +15,7 @@ import pika
 import redis
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
-from dramatiq.common import current_millis, xq_name
+from dramatiq.common import current_millis, dq_name, xq_name
 from dramatiq.middleware import Middleware
 
 from quorum.engines import pika as rabbit
@@ -42,6 +42,11 @@ _DEAD: t.Final = 10_000
 #: The same, after which they are marked as delivered before.
 _STALE: t.Final = 8_000
 
+#: Seconds that a beat waits for an answer that is on its way.
+_MOMENT: t.Final = 0.1
+
+_closed: t.Any = dramatiq.errors.ConnectionClosed  # its types are missing
+
 Message: t.TypeAlias = dramatiq.Message[t.Any]
 
 
@@ -56,19 +61,82 @@ def make_message(queue: str, id: str, job: dict[str, t.Any]) -> Message:
     return dramatiq.Message(queue, ACTOR, (), job, {}, message_id=id)
 
 
-class _Redis(RedisBroker):
-    """Sets aside what is no message, which would end the consumer each time."""
+class _Memory(t.NamedTuple):
+    """What a worker has of a queue in Redis."""
 
-    def do_fetch(self, queue: str, most: int) -> list[t.Any]:
-        """Return messages, up to so many of them."""
-        fetch: t.Any = super().__getattr__  # its types are missing
-        bodies = fetch("do_fetch")(queue, most)
-        for body in [body for body in bodies if not _is_message(body)]:
-            bodies.remove(body)
-            for key, value in self.client.hscan_iter(f"{_NAMESPACE}:{queue}.msgs"):
-                if value == body:
-                    self.do_nack(queue, key)
-        return t.cast(list[t.Any], bodies)
+    keys: set[str]
+    #: Held while messages are on their way: they are in no memory yet.
+    fetching: threading.Lock
+
+
+class _Redis(RedisBroker):
+    """Knows the messages that its worker has, and gives back what never came.
+
+    Redis counts a message as a worker's when it sends it, and the answer may get lost.
+    """
+
+    def __init__(self, **options: t.Any) -> None:
+        make: t.Any = super().__init__  # its types are missing
+        make(**options)
+        self._memories: dict[str, _Memory] = {}
+
+    def __getattr__(self, name: str) -> t.Any:
+        """Return what runs a command; after an error dramatiq tries it again."""
+        find: t.Any = super().__getattr__
+        run = find(name)
+
+        def act(queue: str, *rest: t.Any) -> t.Any:
+            try:
+                found = run(queue, *rest)
+            except redis.RedisError as error:
+                raise _closed(error) from error
+            if name in ("do_ack", "do_nack", "do_requeue"):
+                self._memories[queue].keys.difference_update(rest)
+            return found
+
+        return act
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Make a queue known."""
+        for name in (queue_name, dq_name(queue_name)):
+            self._memories.setdefault(name, _Memory(set(), threading.Lock()))
+        super().declare_queue(queue_name)
+
+    def consume(self, queue_name: str, *args: t.Any, **options: t.Any) -> t.Any:
+        """Return a new consumer; one before it has forgotten what waited for later."""
+        if queue_name == dq_name(queue_name):
+            self._memories[queue_name].keys.clear()
+        return super().consume(queue_name, *args, **options)
+
+    def do_fetch(self, queue: str, most: int) -> list[bytes]:
+        """Return messages, up to so many, without what would end the consumer."""
+        memory = self._memories[queue]
+        with memory.fetching:
+            bodies = self.__getattr__("do_fetch")(queue, most)
+            keys = [_find_key(queue, body) for body in bodies]
+            memory.keys.update(key for key in keys if key)
+        return [body for body, key in zip(bodies, keys, strict=True) if key]
+
+    def give_back(self, queue: str) -> None:
+        """Put back what Redis counts as the worker's and it has not.
+
+        What is no message is set aside.
+
+        :param queue: Name of the queue.
+        """
+        memory = self._memories[queue]
+        acks = f"{_NAMESPACE}:__acks__.{self.broker_id}.{queue}"
+        if not memory.fetching.acquire(timeout=_MOMENT):
+            return
+        try:
+            if self.client.scard(acks) != len(memory.keys):
+                found = t.cast(set[bytes], self.client.smembers(acks))
+                for key in {key.decode() for key in found} - memory.keys:
+                    body: t.Any = self.client.hget(f"{_NAMESPACE}:{queue}.msgs", key)
+                    sound = _find_key(queue, body) == key
+                    (self.do_requeue if sound else self.do_nack)(queue, key)
+        finally:
+            memory.fetching.release()
 
 
 class OverRedis:
@@ -88,7 +156,7 @@ class OverRedis:
         self.ping: Callable[[], None] = self._server.ping
         self.close: Callable[[], None] = self._server.close
         make: t.Any = _Redis  # its types are missing
-        self.broker: RedisBroker = make(
+        self.broker: _Redis = make(
             client=self._server.client,
             namespace=_NAMESPACE,
             middleware=middleware,
@@ -105,7 +173,9 @@ class OverRedis:
         return self._server.explain(_unwrap(error))
 
     def beat(self, queue: str) -> None:
-        """Give a sign of life, and mark what dead workers had: it was delivered before.
+        """Give a sign of life, and see to what got lost on the way to a worker.
+
+        What dead workers had is marked: it was delivered before.
 
         :param queue: Name of the queue.
         """
@@ -121,7 +191,9 @@ class OverRedis:
                     self._mark(queue, key)
             # Any command would do; a worker whose threads are all busy sends none.
             self.broker.do_qsize(queue)
-        except redis.RedisError:
+            for name in (queue, dq_name(queue)):
+                self.broker.give_back(name)
+        except BROKEN:
             time.sleep(0)  # the next beat is a second away
 
     def was_redelivered(self, message: Message) -> bool:
@@ -173,7 +245,7 @@ class OverRedis:
     def _mark(self, queue: str, key: bytes) -> None:
         messages = f"{_NAMESPACE}:{queue}.msgs"
         body: t.Any = self._server.client.hget(messages, key.decode())
-        if _is_message(body):
+        if _find_key(queue, body):
             fields = json.loads(body)
             fields["options"]["redelivered"] = True
             # Not if it was dealt with in the meantime: it would stay there for ever.
@@ -330,12 +402,21 @@ def _is_letter(message: Message, id: str, failed: object) -> bool:
     return message.message_id == id and message.kwargs.get("failed") == failed
 
 
-def _is_message(body: bytes | None) -> bool:
-    try:
-        message: t.Any = dramatiq.Message.decode(body or b"")
-    except dramatiq.errors.DecodeError:
-        return False
-    return isinstance(message.kwargs, dict) and "redis_message_id" in message.options
+def _find_key(queue: str, body: bytes | None) -> str | None:
+    """Return the key of a message in Redis; what no worker could run has none."""
+    with contextlib.suppress(dramatiq.errors.DecodeError):
+        match t.cast(t.Any, dramatiq.Message.decode(body or b"")):
+            case dramatiq.Message(
+                queue_name=name,
+                actor_name=str(),
+                message_id=str(),
+                kwargs=dict(),
+                options={"redis_message_id": str(key)},
+            ) if name == queue:
+                return key
+            case _:
+                pass
+    return None
 
 
 def _decode(queue: str, body: bytes) -> Message:

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import os
 import pathlib
+import re
 import signal
 import statistics
 import subprocess
@@ -14,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+import redis
 
 import quorum
 from quorum.state import get_state
@@ -35,7 +37,8 @@ class Field:
 
     def __init__(self, folder: pathlib.Path, variables: dict[str, str]) -> None:
         self.folder = folder
-        self.variables = {"QUEUE_NAME": f"q{uuid.uuid4().hex[:8]}", **variables}
+        self.queue = f"q{uuid.uuid4().hex[:8]}"
+        self.variables = {"QUEUE_NAME": self.queue, **variables}
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def work(self, processes: int = 1, threads: int = 4, **more: str) -> "Worker":
@@ -119,6 +122,19 @@ def say(text: str) -> None:
     sys.stdout.write(f"\n{text}\n")
 
 
+def wait_for(claim: Callable[[], object]) -> None:
+    """Wait until a claim is true."""
+    end = time.monotonic() + LONG
+    while not claim():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def proxied(url: str, proxy: Proxy) -> str:
+    """Return the URL of a server with the port of a way to it."""
+    return re.sub(r":\d+/", f":{proxy.port}/", url)
+
+
 MakeField: t.TypeAlias = Callable[..., Field]
 
 
@@ -154,6 +170,13 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Server]:
     request.getfixturevalue(f"{request.param}_server")  # skips where there is none
     with kind as server:
         yield server
+
+
+@pytest.fixture
+def proxy(redis_server: RedisServer) -> Iterator[Proxy]:
+    """A way to Redis."""
+    with Proxy(redis_server.port) as proxy:
+        yield proxy
 
 
 def test_no_task_is_lost_when_workers_are_killed(
@@ -212,10 +235,8 @@ def test_a_task_that_kills_its_workers_is_set_aside(
 
     here.wait("done", 10)
     broker = get_broker(get_state())
-    end = time.monotonic() + LONG
-    while not (letters := broker.list_letters(get_state())):
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    wait_for(lambda: broker.list_letters(get_state()))
+    letters = broker.list_letters(get_state())
 
     assert here.report(f"poison, {place['QUEUE_URL'][:5]}", 10, start) == 0
     assert [letter.id for letter in letters] == [poison]
@@ -265,7 +286,7 @@ def test_a_connection_that_was_cut_is_made_again(
     url = place["QUEUE_URL"]
     port = int(url.rpartition(":")[2].partition("/")[0])
     with Proxy(port) as proxy:
-        here = field(QUEUE_URL=url.replace(f":{port}", f":{proxy.port}"))
+        here = field(QUEUE_URL=proxied(url, proxy))
         start = time.monotonic()
         here.work()
         for number in range(50):
@@ -282,6 +303,66 @@ def test_a_connection_that_was_cut_is_made_again(
         here.wait("done", 60)
 
         assert here.report(f"connection cut, {url[:5]}", 60, start) == 0
+
+
+@pytest.mark.parametrize("wait", [0, 1])
+def test_what_a_worker_was_sent_as_its_connection_broke_runs_soon(
+    field: MakeField, redis_server: RedisServer, proxy: Proxy, wait: float
+) -> None:
+    """Redis takes it for the worker's, which does not know of it."""
+    here = field(QUEUE_URL=redis_server.url, QUEUE_STARTS="1")
+    start = time.monotonic()
+    here.work(QUEUE_URL=proxied(redis_server.url, proxy))
+    here.submit(work, 0)
+    here.wait("done", 1)
+
+    queue = here.queue + (".DQ" if wait else "")
+    proxy.lose(f'"queue_name":"{queue}"'.encode())
+    for number in range(1, 6):
+        here.submit(work, number, target_time=time.time() + wait)
+    here.wait("done", 6, wait + 5)
+
+    assert proxy.lost == 1
+    assert here.report("answer lost, redis", 6, start) == 0
+    assert set(here.count("started").values()) == {1}
+
+
+def test_delayed_tasks_in_the_memory_of_a_worker_survive_a_cut(
+    field: MakeField, redis_server: RedisServer, proxy: Proxy
+) -> None:
+    here = field(QUEUE_URL=redis_server.url)
+    start = time.monotonic()
+    here.work(QUEUE_URL=proxied(redis_server.url, proxy))
+    for number in range(20):
+        here.submit(work, number, target_time=time.time() + 4)
+    with redis.Redis.from_url(redis_server.url) as client:
+        wait_for(lambda: any(client.scan_iter(f"quorum:__acks__.*.{here.queue}.DQ")))
+
+    proxy.cut()
+    time.sleep(2)
+    proxy.heal()
+    here.wait("done", 20, 15)
+
+    assert here.report("cut while tasks were delayed, redis", 20, start) == 0
+
+
+def test_a_task_whose_acknowledgement_gets_lost_does_not_run_again(
+    field: MakeField, redis_server: RedisServer, proxy: Proxy
+) -> None:
+    here = field(QUEUE_URL=redis_server.url, QUEUE_TIMEOUT="1")
+    worker = here.work(QUEUE_URL=proxied(redis_server.url, proxy))
+    here.submit(work, 0)
+    here.wait("done", 1)
+
+    proxy.lose(b"\r\nack\r\n", cut=False)
+    here.submit(work, 1)
+    here.wait("done", 2)
+    with redis.Redis.from_url(redis_server.url) as client:
+        wait_for(lambda: not client.hlen(f"quorum:{here.queue}.msgs"))
+
+    assert proxy.lost == 1
+    assert worker.terminate() == 0
+    assert here.count("started") == {0: 1, 1: 1}
 
 
 def test_an_idle_worker_begins_at_once(field: MakeField, place: dict[str, str]) -> None:

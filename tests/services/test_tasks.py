@@ -1,6 +1,7 @@
 """Background work on real brokers."""
 
 import contextlib
+import json
 import time
 import typing as t
 import uuid
@@ -18,10 +19,26 @@ from tests.processes import PATIENCE, free_port
 from tests.servers import RabbitServer, RedisServer, Server
 from tests.tasks_contract import Open, QueueContract, note, took, working
 
-_ODD = b'{"queue_name": "garbage", "actor_name": "odd", "args": [], "options": {}, '
-_ODD += b'"message_id": "odd", "message_timestamp": 0, "kwargs": '
-NO_KEYWORDS = _ODD + b"[]}"
-NO_KEY = _ODD + b"{}}"
+
+def make_body(**fields: t.Any) -> bytes:
+    """Return a message that no worker can run, with some fields of its own."""
+    body = {"queue_name": "garbage", "actor_name": "quorum", "message_id": "odd"}
+    rest = {"args": [], "kwargs": {}, "options": {"redis_message_id": "odd"}}
+    return json.dumps({**body, **rest, "message_timestamp": 0, **fields}).encode()
+
+
+NO_MESSAGES = [
+    b"garbage",
+    b"{}",
+    make_body(kwargs=[]),
+    make_body(options={}),
+    make_body(options=[]),
+    make_body(message_id=[]),
+    make_body(actor_name={}),
+    make_body(queue_name="other"),
+    make_body(options={"redis_message_id": "other"}, actor_name="no_such"),
+]
+
 
 StartApp: t.TypeAlias = Callable[..., t.Any]
 
@@ -45,7 +62,7 @@ class TestRedis(QueueContract):
     def open(self, start: StartApp, redis_server: RedisServer) -> Open:
         return lambda *args, **keywords: start(redis_server.url, *args, **keywords)
 
-    @pytest.mark.parametrize("body", [b"garbage", b"{}", NO_KEYWORDS, NO_KEY])
+    @pytest.mark.parametrize("body", NO_MESSAGES)
     def test_what_is_no_message_is_a_dead_letter_and_ends_nothing_else(
         self, open: Open, redis_server: RedisServer, body: bytes
     ) -> None:
