@@ -123,7 +123,7 @@ class Letter(t.NamedTuple):
 
     id: str
     name: str
-    #: When it was given up, in seconds since the epoch; 0 when that is not known.
+    #: When it was given up, in seconds since the epoch; 0 when that cannot be told.
     moment: float
     #: The last line of the reason.
     reason: str

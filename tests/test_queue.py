@@ -303,6 +303,25 @@ def test_jobs_lists_shows_and_puts_back_what_was_given_up(open: Open) -> None:
 
 
 @pytest.mark.parametrize(
+    "failed",
+    [1e300, -1e300, float("nan"), "soon", pytest.param(10**400, id="integer")],
+)
+def test_jobs_lists_a_letter_whose_time_no_clock_can_show(
+    open: Open, failed: object
+) -> None:
+    app = open()
+    job = {"name": "Pay.", "reason": "odd", "failed": failed}
+    server = t.cast(t.Any, get_broker(get_state()))._server
+    server.bury(make_message("shop", "odd", job))
+
+    for arguments in ([], ["odd"], ["--json"]):
+        result = app.test_cli_runner().invoke(group, ["jobs", *arguments])
+        assert result.exit_code == 0
+    result = app.test_cli_runner().invoke(group, ["jobs"])
+    assert result.output == "odd  -  Pay.: odd\n"
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
         (["no-such"], 1, "Error: There is no dead letter 'no-such'."),

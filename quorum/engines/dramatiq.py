@@ -7,6 +7,7 @@ to the dead letters, with the reason.
 
 import contextlib
 import contextvars
+import datetime
 import math
 import threading
 import time
@@ -39,6 +40,9 @@ _SINGLE: t.Final = 60.0
 
 #: How much earlier than its moment a task may start, in seconds.
 _EARLY: t.Final = 0.01
+
+#: The last day that a date can be, in seconds since the epoch.
+_LATEST: t.Final = datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC).timestamp()
 
 #: How long the starts of a task are remembered, in seconds.
 _REMEMBERED: t.Final = 24 * 3600
@@ -387,6 +391,8 @@ def _read_letter(message: Message) -> Letter:
     reason = str(job.get("reason") or unknown)
     name = str(job.get("name") or job.get("path") or message.actor_name)
     failed = job.get("failed")
-    moment = float(failed) if isinstance(failed, int | float) else 0.0
+    moment = 0.0
+    if isinstance(failed, int | float) and 0 < failed < _LATEST:
+        moment = float(failed)
     last = reason.strip().rpartition("\n")[2]
     return Letter(message.message_id, name, moment, last, job)
