@@ -97,22 +97,25 @@ def check_json(name: str, where: str, value: object) -> None:
     :param value: The value.
     :raises TaskError: If JSON has no such value.
     """
-    if value is None or isinstance(value, str | int):
+    if value is None or type(value) in (str, int, bool):
         return
-    if isinstance(value, float) and math.isfinite(value):
+    if type(value) is float and math.isfinite(value):
         return
-    if isinstance(value, list):
+    if type(value) is list:
         for index, item in enumerate(value):
             check_json(name, f"{where}[{index}]", item)
-    elif isinstance(value, dict) and all(isinstance(key, str) for key in value):
+    elif type(value) is dict and all(type(key) is str for key in value):
         for key, item in value.items():
             check_json(name, f"{where}[{key!r}]", item)
     else:
         kind = type(value).__name__
         fault = f"JSON cannot express {where}, a '{kind}'"
-        if isinstance(value, dict):
-            fault = f"JSON cannot express the keys of {where}, as not all are text"
         fix = "pass text, numbers, lists and dicts, and make the rest in the task"
+        for plain in (str, int, float, list, dict):
+            if isinstance(value, plain) and type(value) is not plain:
+                fix = f"pass a plain '{plain.__name__}', and make the rest in the task"
+        if type(value) is dict:
+            fault = f"JSON cannot express the keys of {where}, as not all are text"
         raise TaskError(name, f"{fault}: {fix}")
 
 

@@ -345,7 +345,7 @@ def send_mail_a(*args: t.Any, **kwargs: t.Any) -> tasks.Task[None]:
     state, message, envelope = _prepare(**given.arguments)
     _ = state.handle(SERVICE).engine  # what it cannot be made of is an error here
     with _entered(state):
-        return _deliver_later(envelope, message["Message-ID"])
+        return _deliver_later(envelope, str(message["Message-ID"]))
 
 
 def _deliver_later(envelope: "Envelope", identifier: str) -> tasks.Task[None]:

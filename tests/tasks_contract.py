@@ -18,6 +18,7 @@ from os import system
 import dramatiq.errors
 import flask
 import pytest
+from markupsafe import Markup
 
 import quorum
 from quorum.engines.dramatiq import DramatiqQueue
@@ -313,6 +314,7 @@ class QueueContract(Contract):
             ({"args": [(1, 2)]}, r"args\[0\], a 'tuple'"),
             ({"args": [math.inf]}, r"args\[0\], a 'float'"),
             ({"kwargs": {"when": time}}, r"kwargs\['when'\], a 'module'"),
+            ({"args": [Markup("<b>")]}, "'Markup': pass a plain 'str'"),
             ({"kwargs": {"x": [{1: 2}]}}, r"keys of kwargs\['x'\]\[0\]"),
         ]
         endless: list[t.Any] = []

@@ -1,3 +1,4 @@
+import collections
 import contextlib
 import enum
 import os
@@ -5,6 +6,7 @@ import sys
 import types
 import typing as t
 
+import markupsafe
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,18 @@ JSON = st.recursive(
 def work() -> str:
     """Be a function of a module."""
     return "worked"
+
+
+class Word(enum.StrEnum):
+    """Something that JSON makes plain text of."""
+
+    HELLO = "hello"
+
+
+class Size(enum.IntEnum):
+    """Something that JSON makes a plain number of."""
+
+    BIG = 1
 
 
 class Kind(enum.Enum):
@@ -91,7 +105,21 @@ def test_what_json_can_express_is_taken(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [(1,), {1}, b"x", Kind.ONE, {None: 1}, [[{"x": os}]], float("nan")]
+    "value",
+    [
+        (1,),
+        {1},
+        b"x",
+        Kind.ONE,
+        {None: 1},
+        [[{"x": os}]],
+        float("nan"),
+        Word.HELLO,
+        Size.BIG,
+        markupsafe.Markup("<b>"),
+        collections.OrderedDict(x=1),
+        {Word.HELLO: 1},
+    ],
 )
 def test_what_json_cannot_express_is_refused(value: object) -> None:
     with pytest.raises(quorum.TaskError, match="JSON cannot express"):
