@@ -36,7 +36,11 @@ def pack(name: str, function: object, modules: Iterable[str]) -> str:
     if function.__qualname__ != function.__name__:
         fault = "A worker could not find it: move it to the top of its module"
         raise TaskError(name, fault)
-    path = f"{find_module(function.__module__)}:{function.__name__}"
+    module = find_module(function.__module__)
+    if module == "__main__":
+        fault = "A worker cannot import the program that it is in: move it to a module"
+        raise TaskError(name, fault)
+    path = f"{module}:{function.__name__}"
     defined = vars(sys.modules[function.__module__]).get(function.__name__)
     if defined is not function:
         fault = f"'{path}' is something else: give the function a name of its own"

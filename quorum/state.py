@@ -13,6 +13,7 @@ import flask
 import flask.globals
 
 from quorum import parsers
+from quorum.calls import find_module
 from quorum.config import DECLARED, VARIABLES, Found, Settings, Variable
 from quorum.errors import AppAmbiguousError, NotLoadedError
 from quorum.service import E, Handle, S, Service
@@ -64,8 +65,13 @@ class State:
 
     @property
     def name(self) -> str:
-        """The name of the app: NAME, else the one that Flask gives it."""
-        return self.values.get("NAME") or self.app.name
+        """The name of the app: NAME, else the one that Flask gives it.
+
+        A program has the name here that it is imported by elsewhere, as by a worker.
+        """
+        name = self.app.import_name
+        default = find_module(name) if name == "__main__" else self.app.name
+        return self.values.get("NAME") or default
 
     def find(self, variable: Variable[t.Any]) -> Found:
         """Return the value of a variable; one declared after the load is read now.

@@ -98,6 +98,19 @@ def test_a_program_is_called_by_the_name_of_its_file(
     assert calls.find_module("shop.web") == "shop.web"
 
 
+@pytest.mark.parametrize("file", [None, "/srv/shop/__main__.py"])
+def test_a_function_of_a_program_without_a_name_is_refused(
+    file: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = types.ModuleType("__main__")
+    main.__file__ = file
+    exec("def work(): ...", vars(main))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+
+    with pytest.raises(quorum.TaskError, match="move it to a module"):
+        calls.pack("work", vars(main)["work"], ["__main__"])
+
+
 @given(JSON)
 def test_what_json_can_express_is_taken(value: object) -> None:
     if "inf" not in repr(value):

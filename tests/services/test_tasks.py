@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import pathlib
+import subprocess
+import sys
 import time
 import typing as t
 import uuid
@@ -15,7 +18,7 @@ import quorum
 from quorum.state import get_state
 from quorum.tasks import get_broker
 from tests.conftest import MakeApp
-from tests.processes import PATIENCE, free_port
+from tests.processes import PATIENCE, clean_environment, free_port, running
 from tests.servers import RabbitServer, RedisServer, Server
 from tests.tasks_contract import Open, QueueContract, note, took, working
 
@@ -105,6 +108,38 @@ class TestRabbit(QueueContract):
         assert letter.reason == "It is no message: b'garbage'"
         with pytest.raises(quorum.TaskError, match="not one of quorum's"):
             get_broker(get_state()).put_back(get_state(), letter)
+
+
+PROGRAM = """
+import pathlib, sys, quorum
+
+app = quorum.load()
+
+def leave(path):
+    pathlib.Path(path).touch()
+
+if __name__ == "__main__":
+    quorum.run_background(leave, sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("module", ["shop.__main__", "shop.web"])
+def test_a_worker_finds_the_task_of_a_module_that_was_run_as_a_program(
+    redis_server: RedisServer, tmp_path: pathlib.Path, module: str
+) -> None:
+    file = tmp_path / module.replace(".", "/")
+    file.parent.mkdir()
+    file.with_suffix(".py").write_text(PROGRAM)
+    environment = clean_environment(QUEUE_URL=redis_server.url)
+    worker = ["-m", "flask", "--app", module, "quorum", "worker"]
+
+    command = [sys.executable, "-m", module.removesuffix(".__main__"), "done"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    with running(*worker, cwd=tmp_path, env=environment):
+        end = time.monotonic() + PATIENCE
+        while not (tmp_path / "done").exists():
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
 
 def test_a_broker_that_cannot_be_reached_is_an_error_of_ours(
