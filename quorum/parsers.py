@@ -71,8 +71,6 @@ _BOOLEANS |= {"0": False, "false": False, "no": False, "off": False}
 @parser("boolean", "one of 1/0, true/false, yes/no, on/off")
 def boolean(value: object) -> bool:
     """Parse a boolean, in any case; nothing else counts as true or false."""
-    if isinstance(value, bool):
-        return value
     return _lookup(_BOOLEANS, str(value).strip().lower())
 
 

@@ -147,7 +147,7 @@ class Sources:
         except ValueError as error:
             reason = str(error)
         else:
-            return content.removesuffix("\n").removesuffix("\r")
+            return content.removesuffix("\n")
         # Raised here, as the cause of a decoding error holds the content.
         fault = f"the file {str(path)!r} cannot be read: {reason}."
         raise ConfigError(Problem(f"{name}_FILE", source, fault))

@@ -110,7 +110,7 @@ def confd() -> dict[str, t.Any]:
     That is the whole environment too, and the values of secrets: do not print it.
     Its own ``repr()`` shows names only.
 
-    :returns: A new dictionary.
+    :returns: A new dictionary, in the order of the names.
     :raises NotLoadedError: If no app is loaded.
     :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
@@ -207,8 +207,6 @@ def _find(
     if cast is not str:
         value = parse(main, as_parser(cast), raw, found.source, secret)
     if isinstance(t.cast(object, cast), Hashable):
-        if len(casts) >= _MOST_KEPT:
-            casts.clear()
         kept = casts.setdefault(name, {})
         if len(kept) >= _MOST_KEPT:
             kept.clear()  # to keep no more would have others done at each call

@@ -67,10 +67,12 @@ def test_a_declaration_keeps_its_facts() -> None:
     assert made.help == "TCP port of the shop."
 
 
-def test_a_declaration_without_a_default_has_none() -> None:
+def test_a_declaration_without_further_facts_has_none() -> None:
     made = quorum.variable("SHOP_PORT", int)
 
     assert not made.has_default
+    assert not made.secret
+    assert (made.since, made.aliases, made.help) == ("", (), "")
 
 
 def test_none_is_a_default_like_others() -> None:
@@ -442,12 +444,28 @@ def test_a_users_parser_may_still_be_interrupted(make_app: MakeApp) -> None:
         make_app(SHOP_ODD="blue")
 
 
-def test_a_long_value_is_shown_in_part(make_app: MakeApp) -> None:
+@pytest.mark.parametrize(
+    ("length", "shown"),
+    [(78, f"'{'a' * 78}'"), (79, f"'{'a' * 79}…"), (100_000, f"'{'a' * 79}…")],
+)
+def test_a_long_value_is_shown_in_part(
+    length: int, shown: str, make_app: MakeApp
+) -> None:
     with pytest.raises(quorum.ConfigError) as caught:
-        make_app(SHOP_ITEMS="a" * 100_000)
+        make_app(SHOP_ITEMS="a" * length)
 
-    assert len(str(caught.value)) < 300
-    assert "…" in str(caught.value)
+    assert f": {shown} is not a whole number." in str(caught.value)
+
+
+def test_what_a_users_parser_says_at_length_is_shown_in_part(
+    make_app: MakeApp,
+) -> None:
+    quorum.variable("SHOP_TAGS", comma_separated)
+
+    with pytest.raises(quorum.ConfigError) as caught:
+        make_app(SHOP_TAGS="a" * 100_000)
+
+    assert f"(there is no comma in {'a' * 59}…)" in str(caught.value)
 
 
 @fuzzed

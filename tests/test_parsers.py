@@ -1,5 +1,7 @@
+import decimal
 import math
 import re
+import traceback
 import typing as t
 
 import hypothesis
@@ -174,7 +176,9 @@ def test_a_boolean_is_none_of_any_other_word(word: str) -> None:
         parsers.boolean(word)
 
 
-@pytest.mark.parametrize(("value", "parsed"), [(True, True), (0, False), (1, True)])
+@pytest.mark.parametrize(
+    ("value", "parsed"), [(True, True), (False, False), (0, False), (1, True)]
+)
 def test_a_boolean_of_json_or_python_stays_one(value: object, parsed: bool) -> None:
     assert parsers.boolean(value) is parsed
 
@@ -202,6 +206,16 @@ def test_an_integer_is_no_boolean_and_no_other_kind_of_value(value: object) -> N
 
 def test_an_integer_of_too_many_digits_is_refused() -> None:
     assert not accepts(parsers.integer, "9" * 5000)
+
+
+@pytest.mark.parametrize("value", ["1", 1, "8", 10**9])
+def test_a_count_is_an_integer_above_0(value: object) -> None:
+    assert parsers.count(value) == int(str(value))
+
+
+@pytest.mark.parametrize("value", ["0", 0, "-1", "1.0", True])
+def test_a_count_is_nothing_below(value: object) -> None:
+    assert not accepts(parsers.count, value)
 
 
 @pytest.mark.parametrize("value", ["0", "65535", 8080])
@@ -239,7 +253,9 @@ def test_a_number_too_large_for_a_float_is_refused() -> None:
     assert not accepts(parsers.number, 10**400)
 
 
-@pytest.mark.parametrize(("value", "parsed"), [("0.25", 0.25), (3, 3.0)])
+@pytest.mark.parametrize(
+    ("value", "parsed"), [("0.25", 0.25), (3, 3.0), ("5e-324", 5e-324)]
+)
 def test_seconds_are_a_number(value: object, parsed: float) -> None:
     found = parsers.seconds(value)
 
@@ -249,6 +265,27 @@ def test_seconds_are_a_number(value: object, parsed: float) -> None:
 @pytest.mark.parametrize("value", ["0", "-0.0", "-1", 0, "nan", "inf", "10s"])
 def test_seconds_are_above_0(value: object) -> None:
     assert not accepts(parsers.seconds, value)
+
+
+@pytest.mark.parametrize(
+    ("parser", "parsed"),
+    [
+        (parsers.boolean, True),
+        (parsers.integer, 1),
+        (parsers.count, 1),
+        (parsers.port, 1),
+        (parsers.number, 1.0),
+        (parsers.seconds, 1.0),
+        (parsers.host, "1"),
+        (parsers.host_port, "1"),
+        (parsers.choice("1", "2"), "1"),
+    ],
+    ids=repr,
+)
+def test_whitespace_around_a_value_does_not_count(
+    parser: parsers.Parser[t.Any], parsed: object
+) -> None:
+    assert parser(" \t1\r\n") == parsed
 
 
 @fuzzed
@@ -272,12 +309,17 @@ def test_a_key_is_nothing_else(value: object) -> None:
     assert not accepts(parsers.key, value)
 
 
+#: Of 253 characters, in labels of at most 63.
+LONGEST_HOST = ".".join(["h" * 61, "h" * 63, "h" * 63, "h" * 63])
+
+
 @pytest.mark.parametrize(
     ("value", "parsed"),
     [
         ("localhost", "localhost"),
         ("db_1.internal.example.org", "db_1.internal.example.org"),
         (" localhost ", "localhost"),
+        (LONGEST_HOST, LONGEST_HOST),
         ("0.0.0.0", "0.0.0.0"),
         ("::", "::"),
         ("[::1]", "::1"),
@@ -303,7 +345,8 @@ def test_a_host_is_a_name_or_an_ip_address(value: str, parsed: str) -> None:
         "::g",
         "::1%a b",
         "::1%a\r\nX: y",
-        "h" * 254,
+        "h" * 64,
+        f"h{LONGEST_HOST}",
         "ho\nst",
         None,
         127,
@@ -386,6 +429,7 @@ any_url = parsers.url("redis", "mongodb", "unix", "memory")
         "REDIS://localhost",
         "mongodb://a:27017,b:27018,c/shop?replicaSet=rs",
         "unix:///run/redis.sock?db=1",
+        "unix:///run/shop@1/redis.sock",
         "memory:",
         "memory:shop",
     ],
@@ -438,8 +482,8 @@ def test_a_url_that_is_refused_shows_no_password(password: str, secret: bool) ->
     with pytest.raises(ConfigError) as caught:
         config.parse("SHOP_URL", any_url, value, "environment", secret=secret)
 
-    assert password not in str(caught.value)
     assert password not in repr(caught.value)
+    assert password not in "".join(traceback.format_exception(caught.value))
     assert "percent-encoded" in str(caught.value)
 
 
@@ -456,6 +500,37 @@ def test_a_url_shows_its_scheme_only_in_its_repr() -> None:
     parsed = any_url("redis://shop:hunter22@localhost")
 
     assert repr([parsed]) == "[<URL redis:***>]"
+
+
+@pytest.mark.parametrize("value", ["memory:", "memory:shop"])
+def test_a_url_that_is_a_word_hides_nothing(value: str) -> None:
+    assert repr(any_url(value)) == repr(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "forms"),
+    [
+        (None, set()),
+        (parsers.URL("memory:shop"), set()),
+        ("hunter22", {"hunter22"}),
+        (2222, {"2222"}),
+        ('"é"\n', {'"é"\n', r'"é"\n', r"\"\u00e9\"\n"}),
+        (
+            b"\0\xe9'",
+            {"\0é'", r"\x00\xe9'", r"\x00é'", r"\\x00\\xe9'", r"\u0000\u00e9'"},
+        ),
+        (parsers.URL("redis://shop@localhost"), {"redis://shop@localhost"}),
+        (
+            parsers.URL("redis://shop:p%40ss@localhost"),
+            {"redis://shop:p%40ss@localhost", "p%40ss", "p@ss"},
+        ),
+    ],
+    ids=repr,
+)
+def test_a_secret_is_masked_in_every_form_it_is_written_in(
+    value: object, forms: set[str]
+) -> None:
+    assert parsers.secret_texts(value) == forms
 
 
 def test_a_url_can_be_taken_apart() -> None:
@@ -488,6 +563,13 @@ def test_a_built_in_type_stands_for_the_parser_of_it(
 
 def test_a_parser_stands_for_itself() -> None:
     assert parsers.as_parser(parsers.port) is parsers.port
+
+
+def test_a_class_of_the_user_becomes_a_parser_named_after_it() -> None:
+    parser = parsers.as_parser(decimal.Decimal)
+
+    assert parser("0.10") == decimal.Decimal("0.10")
+    assert parser.type_name == "Decimal"
 
 
 def test_a_function_of_the_user_becomes_a_parser_named_after_it() -> None:

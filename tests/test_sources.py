@@ -1,3 +1,4 @@
+import errno
 import itertools
 import json
 import logging
@@ -407,6 +408,43 @@ def test_a_file_that_is_not_utf_8_is_a_problem_of_the_file(
     shop.write(name, b'{"SHOP_TITLE": "caf\xe9"}')
 
     assert shop.problem() == (name, str(shop.folder), "it is not UTF-8 text.")
+
+
+@pytest.mark.parametrize("name", [".env", "quorum.json"])
+def test_a_file_that_cannot_be_read_is_a_problem_of_the_file(
+    name: str, shop: Shop
+) -> None:
+    """A file without permission would not do: root reads it nevertheless."""
+    shop.write(name, "{}")
+    shop.patch.setattr("io.open", refuse)
+    shop.patch.setattr("builtins.open", refuse)
+
+    problem = shop.problem()
+
+    assert problem == (name, str(shop.folder), "it cannot be read: Permission denied.")
+
+
+def refuse(*_arguments: object, **_options: object) -> t.NoReturn:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def test_a_name_of_dotenv_without_a_value_is_not_set(shop: Shop) -> None:
+    shop.write(".env", "SHOP_ITEMS\nSHOP_COLOUR\n")
+    shop.put("quorum.json", SHOP_ITEMS="20", SHOP_COLOUR="red")
+
+    shop.load()
+
+    assert quorum.conf("SHOP_ITEMS") == 20
+    assert quorum.conf("SHOP_COLOUR") == "red"
+
+
+def test_what_the_app_has_set_to_none_is_not_set(shop: Shop) -> None:
+    shop.put("app.config", DEBUG=None)
+    shop.put("environment", DEBUG="on")
+
+    shop.load()
+
+    assert quorum.conf("DEBUG") is True
 
 
 def copy_env(shop: Shop) -> None:
@@ -821,6 +859,7 @@ def test_a_file_of_a_secret_may_be_named_by_an_alias(shop: Shop) -> None:
         ("hunter22\r\n", "hunter22"),
         ("hunter22\n\n", "hunter22\n"),
         (" hunter 22 \n", " hunter 22 "),
+        ("hunter22\r", "hunter22"),
         ("one\ntwo", "one\ntwo"),
         ("häschen", "häschen"),
     ],
@@ -863,6 +902,14 @@ def test_a_file_of_a_secret_that_cannot_be_read_is_a_problem(
     assert problem[:2] == ("SMTP_PASSWORD_FILE", "keyword")
     assert reason in problem.text
     assert problem.text.endswith(".")
+
+
+def test_a_path_object_of_a_secret_that_cannot_be_read_is_shown_as_text(
+    shop: Shop,
+) -> None:
+    problem = shop.problem(SMTP_PASSWORD_FILE=pathlib.Path("nothing"))
+
+    assert problem.text.startswith("the file 'nothing' cannot be read: ")
 
 
 def test_a_file_of_a_secret_that_is_not_utf_8_is_a_problem(shop: Shop) -> None:

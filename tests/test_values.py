@@ -86,6 +86,7 @@ def test_a_declaration_without_a_value_is_a_missing_setting(
         quorum.conf(title)
 
     assert caught.value.name == "SHOP_TITLE"
+    assert "Set it to text." in str(caught.value)
 
 
 def test_a_declaration_whose_default_is_none_is_none(make_app: MakeApp) -> None:
@@ -120,7 +121,7 @@ def test_an_undeclared_name_is_text(
     monkeypatch.setenv("SHOP_COLOUR", "1")
     make_app()
 
-    assert quorum.conf("SHOP_COLOUR") == "1"
+    assert [quorum.conf("SHOP_COLOUR") for _ in range(3)] == ["1", "1", "1"]
 
 
 def test_an_undeclared_name_that_the_app_has_set_is_text_too(
@@ -181,6 +182,17 @@ def test_a_cast_is_given_the_declared_default_when_there_is_no_text(
     make_app()
 
     assert quorum.conf("PORT", cast=str) == "5000"
+
+
+def test_a_cast_is_given_what_the_app_has_set_as_it_is(
+    tmp_path: pathlib.Path,
+) -> None:
+    app = flask.Flask("shop", root_path=str(tmp_path))
+    app.config["SHOP_COLOURS"] = ["red", "green"]
+
+    quorum.load(app)
+
+    assert quorum.conf("SHOP_COLOURS", cast=tuple) == ("red", "green")
 
 
 def test_a_cast_may_be_given_with_an_alias_or_a_declaration(
@@ -284,6 +296,7 @@ def test_a_cast_may_be_something_without_a_hash(
 ) -> None:
     monkeypatch.setenv("SHOP_NUMBER", "80")
     make_app()
+    quorum.conf("SHOP_NUMBER", cast=str)
 
     assert quorum.conf("SHOP_NUMBER", cast=Unhashable()) == 80
     assert quorum.conf("PORT", cast=Unhashable()) == 5000
@@ -309,6 +322,34 @@ def test_a_cast_is_done_once_for_each_value(
 
     assert values == [80] * 10
     assert calls == ["80"]
+
+
+def test_casts_and_names_that_take_turns_are_done_once_each(
+    make_app: MakeApp,
+) -> None:
+    calls: list[tuple[str, object]] = []
+
+    def first(value: object) -> object:
+        calls.append(("first", value))
+        return value
+
+    def second(value: object) -> object:
+        calls.append(("second", value))
+        return value
+
+    make_app(PORT=80, HOST="::")
+
+    for _ in range(3):
+        for name in ("PORT", "HOST"):
+            for cast in (first, second):
+                quorum.conf(name, cast=cast)
+
+    assert calls == [
+        ("first", 80),
+        ("second", 80),
+        ("first", "::"),
+        ("second", "::"),
+    ]
 
 
 def test_a_parser_of_a_declaration_is_called_once_for_each_load(
@@ -515,8 +556,22 @@ def test_confs_with_a_bad_value_is_a_config_error_and_changes_nothing(
     with pytest.raises(quorum.ConfigError) as caught:
         quorum.confs("PORT", "many")
 
-    assert caught.value.problems[0].name == "PORT"
+    assert caught.value.problems[0][:2] == ("PORT", "confs")
     assert quorum.conf("PORT") == 8080
+
+
+def test_a_cast_that_fails_says_where_a_changed_value_came_from(
+    make_app: MakeApp,
+) -> None:
+    make_app(HOST="localhost")
+
+    quorum.confs("HOST", "shop")
+    with pytest.raises(quorum.ConfigError, match=r"^HOST \(confs\): 'shop' is not"):
+        quorum.conf("HOST", cast=int)
+
+    quorum.confr("HOST")
+    with pytest.raises(quorum.ConfigError, match=r"^HOST \(default\): '"):
+        quorum.conf("HOST", cast=int)
 
 
 def test_confr_brings_the_declared_default_back(make_app: MakeApp) -> None:
@@ -617,6 +672,19 @@ def test_confd_leaves_out_what_has_no_value(make_app: MakeApp) -> None:
 
     assert "SHOP_TITLE" not in quorum.confd()
     assert None not in quorum.confd().values()
+
+
+def test_confd_has_the_names_in_order(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZEBRA", "z")
+    monkeypatch.setenv("AARDVARK", "a")
+    make_app()
+    quorum.confs("PORT", 80)
+
+    names = list(quorum.confd())
+
+    assert names == sorted(names)
 
 
 def test_confd_returns_a_new_dictionary(make_app: MakeApp) -> None:
