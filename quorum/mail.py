@@ -51,17 +51,16 @@ def _mail_url() -> parsers.Parser[parsers.URL]:
         url = plain(value)
         parts = url.parts
         server = url.scheme in ("smtp", "smtps")
-        if server != bool(parts.hostname) or (server and parts.path not in ("", "/")):
-            raise ValueError
-        _ = _decode(parts.username), _decode(parts.password)
-        if server:
-            parsers.host(parts.hostname)
         if (
-            parts.query
-            or parts.fragment
+            server != bool(parts.hostname)
             or (url.scheme == "file") != bool(parts.path.strip("/"))
+            or parts.query
+            or parts.fragment
         ):
             raise ValueError
+        if server:
+            parsers.host(parts.hostname)
+        _ = _decode(parts.username), _decode(parts.password)
         return url
 
     return parsers.Parser(plain.type_name, plain.expects, check)

@@ -1,8 +1,10 @@
 """What ``send_mail`` promises on engines without a server, and when a server fails."""
 
 import inspect
+import io
 import pathlib
 import pickle
+import re
 import smtplib
 import threading
 import time
@@ -14,6 +16,7 @@ import pytest
 import quorum
 from quorum import mail
 from quorum.engines import smtp
+from quorum.engines.mailers import Delivered
 from quorum.errors import (
     ConfigError,
     MailUncertainError,
@@ -76,6 +79,19 @@ def test_mail_comes_from_the_configured_sender(make_app: MakeApp) -> None:
     assert message["Message-ID"] == returned["Message-ID"]
     assert message.envelope_from == "shop@example.org"
     assert message.envelope_to == ("ann@example.org",)
+    assert isinstance(message, Delivered)
+    assert get_handle(SERVICE).engine.address == "memory:"
+
+
+def test_a_mail_has_only_what_was_given(make_app: MakeApp) -> None:
+    app = make_app(SMTP_URL="memory:", SMTP_SENDER="shop@example.org")
+    write_template(app, "mail.txt", "Hi")
+
+    quorum.send_mail(receivers="ann@example.org", plain="mail.txt")
+
+    (message,) = outbox(app)
+    assert "Subject" not in message
+    assert message.get_content_type() == "text/plain"
 
 
 def test_the_user_is_the_sender_when_nobody_else_is(make_app: MakeApp) -> None:
@@ -105,6 +121,13 @@ def test_a_mail_needs_a_sender(
 
     assert str(info.value).startswith(text)
     assert outbox(app) == []
+
+
+def test_a_mail_needs_a_sender_before_it_needs_a_server(make_app: MakeApp) -> None:
+    make_app()
+
+    with pytest.raises(MessageError, match="there is none"):
+        quorum.send_mail(receivers="ann@example.org", data="Hi")
 
 
 def test_templates_are_rendered_with_the_context(make_app: MakeApp) -> None:
@@ -142,6 +165,17 @@ def test_templates_see_the_request(make_app: MakeApp) -> None:
 
     assert app.test_client().get("/order").text == "ok"
     assert outbox(app)[0].get_content() == "/order /order\n"
+
+
+def test_templates_see_what_the_current_context_has(make_app: MakeApp) -> None:
+    app = make_app(SMTP_URL="memory:")
+    write_template(app, "mail.txt", "{{ g.order }}")
+
+    with app.app_context():
+        flask.g.order = "17"
+        message = quorum.send_mail(**(HELLO | {"data": None, "plain": "mail.txt"}))
+
+    assert message.get_content() == "17\n"
 
 
 def test_the_templates_of_the_given_app_count(make_app: MakeApp) -> None:
@@ -249,6 +283,7 @@ def test_a_template_that_fails_is_an_error_without_data(
         ({"sender": "shop@example.org\nBcc: eve@example.org"}, "sender"),
         ({"data": "x" * 2000}, "message"),
         ({"plain": "gone.txt", "data": None}, "plain"),
+        ({"rich": "gone.html", "data": None}, "rich"),
     ],
 )
 @pytest.mark.parametrize("function", ["send_mail", "send_mail_a"])
@@ -266,6 +301,21 @@ def test_a_mail_that_cannot_be_sent_makes_no_connection(
 
 
 def test_a_mail_of_the_size_of_the_limit_is_sent(make_app: MakeApp) -> None:
+    arguments = HELLO | {"headers": {"Message-ID": "<17@example.org>"}}
+    app = make_app(SMTP_URL="memory:")
+    size = len(quorum.send_mail(app, **arguments).as_bytes())
+    quorum.unload()
+
+    app = make_app(SMTP_URL="memory:", SMTP_LIMIT=size)
+    quorum.send_mail(app, **arguments)
+    quorum.unload()
+
+    app = make_app(SMTP_URL="memory:", SMTP_LIMIT=size - 1)
+    with pytest.raises(MessageError, match=f"it has {size} bytes"):
+        quorum.send_mail(app, **arguments)
+
+
+def test_a_mail_may_have_ten_million_bytes(make_app: MakeApp) -> None:
     app = make_app(SMTP_URL="memory:")
     attachment = quorum.Attachment("a", b"x" * 7_000_000)
 
@@ -298,6 +348,7 @@ def test_a_mail_needs_a_loaded_app_and_a_server(make_app: MakeApp) -> None:
         "smtp://localhost:smtp",
         "smtp://ann@example.org:word@localhost",
         "smtp://ann:%ff@localhost",
+        "smtp://%ff@localhost",
         "http://localhost",
         "memory:shop",
         "memory://shop",
@@ -354,6 +405,8 @@ def test_the_higher_source_decides_between_url_and_host(
     monkeypatch.setenv("SMTP_USER", "ann")
     url = get_state(make_app(SMTP_URL="smtp://code.example.org")).settings(MailSettings)
     assert url.server[:4] == ("code.example.org", 25, False, None)
+    with pytest.raises(SettingMissingError):
+        quorum.conf(MailSettings.host)
     quorum.unload()
 
     monkeypatch.delenv("SMTP_HOST")
@@ -361,6 +414,8 @@ def test_the_higher_source_decides_between_url_and_host(
     monkeypatch.setenv("SMTP_URL", "smtps://env.example.org")
     host = get_state(make_app(SMTP_HOST="code.example.org")).settings(MailSettings)
     assert host.server[:4] == ("code.example.org", 25, False, None)
+    with pytest.raises(SettingMissingError):
+        quorum.conf(MailSettings.location)
 
 
 def test_one_source_with_both_is_an_error(make_app: MakeApp) -> None:
@@ -402,17 +457,31 @@ def test_console_prints_the_message(
     assert "\r" not in printed
 
 
+def test_console_prints_at_once(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, "utf-8"))
+
+    quorum.send_mail(make_app(SMTP_URL="console:"), **HELLO)
+
+    assert b"Subject: Hello" in raw.getvalue()
+
+
 def test_file_writes_whole_messages_to_a_folder_that_it_makes(
     make_app: MakeApp, tmp_path: pathlib.Path
 ) -> None:
     folder = tmp_path / "a b" / "mail"
-    app = make_app(SMTP_URL=f"file:{str(folder).replace(' ', '%20')}")
+    url = f"file:{str(folder).replace(' ', '%20')}"
 
-    quorum.send_mail(app=app, **HELLO)
+    quorum.send_mail(make_app(SMTP_URL=url), **HELLO)
+    quorum.unload()
+    app = make_app(SMTP_URL=url)
     quorum.send_mail(app=app, **HELLO)
 
     first, second = sorted(folder.iterdir())
     assert first.suffix == second.suffix == ".eml"
+    assert not first.name.startswith(".")
     assert b"\r\nSubject: Hello\r\n" in first.read_bytes()
     get_state(app).handle(SERVICE).engine.ping()
 
@@ -422,16 +491,22 @@ def test_a_folder_that_cannot_be_used_is_named(
 ) -> None:
     (tmp_path / "file").write_text("")
     app = make_app(SMTP_URL=f"file:{tmp_path}/file")
-    with pytest.raises(ConfigError, match=r"cannot be made: File exists"):
+    with pytest.raises(ConfigError) as info:
         quorum.send_mail(app=app, **HELLO)
+    assert str(info.value) == (
+        f"SMTP_URL (mail): the folder '{tmp_path}/file' cannot be made: File exists."
+    )
     quorum.unload()
 
-    app = make_app(SMTP_URL=f"file:{tmp_path}/folder")
+    folder = tmp_path / "folder"
+    app = make_app(SMTP_URL=f"file:{folder}")
     get_handle(SERVICE).engine.ping()
-    (tmp_path / "folder").rmdir()
-    with pytest.raises(ServiceUnavailableError, match="cannot be written"):
+    folder.rmdir()
+    place = f"^mail at file:{re.escape(str(folder))}: "
+    with pytest.raises(ServiceUnavailableError, match=f"{place}.*No such file"):
         quorum.send_mail(app=app, **HELLO)
-    with pytest.raises(ServiceUnavailableError, match="no folder"):
+    folder.touch()
+    with pytest.raises(ServiceUnavailableError, match=f"{place}it is no folder"):
         get_handle(SERVICE).engine.ping()
 
 
@@ -511,6 +586,41 @@ def test_what_would_not_help_is_not_tried_again(
             quorum.send_mail_a(app=app, **HELLO).result(PATIENCE)
 
         assert server.commands.count("MAIL") == 1
+
+
+def test_what_every_receiver_refuses_for_now_is_tried_again_by_the_same_task(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another task would begin at once, and once more, and wait for nothing."""
+    started: list[str] = []
+    deliver = mail._deliver_later
+
+    def note(envelope: t.Any, identifier: str) -> t.Any:
+        started.append(identifier)
+        return deliver(envelope, identifier)
+
+    monkeypatch.setattr(mail, "_deliver_later", note)
+    with FaultySmtpServer([Fault("rcpt", 450), Fault("rcpt", 450)]) as server:
+        app = make_app(SMTP_URL=server.url, QUEUE_BACKOFF=0.01)
+
+        quorum.send_mail_a(app=app, **HELLO).result(PATIENCE)
+
+        assert len(server.received) == len(started) == 1
+
+
+def test_what_fails_for_a_receiver_later_is_logged_with_the_mail(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = [Fault("rcpt", 451, ["bob@example.org"]), Fault("rcpt", 550)]
+    receivers = ["ann@example.org", "bob@example.org"]
+    with FaultySmtpServer(script) as server:
+        app = make_app(SMTP_URL=server.url, QUEUE_BACKOFF=0.01)
+
+        task = quorum.send_mail_a(**(HELLO | {"app": app, "receivers": receivers}))
+        task.result(PATIENCE)
+        wait_for(lambda: "550" in caplog.text)
+
+    assert task.name in caplog.messages[-1]
 
 
 def test_only_receivers_without_the_mail_are_tried_again(make_app: MakeApp) -> None:
@@ -834,7 +944,8 @@ def test_an_international_address_needs_a_server_that_takes_it(
     with FaultySmtpServer(extensions=("SMTPUTF8", "8BITMIME")) as server:
         make_app(SMTP_URL=server.url)
         quorum.send_mail(**arguments)
-        assert server.received[0].receivers == ["zoë@example.org"]
+        quorum.send_mail_a(**arguments).result(PATIENCE)
+        assert [each.receivers for each in server.received] == [["zoë@example.org"]] * 2
         quorum.unload()
 
     with FaultySmtpServer(extensions=()) as server:

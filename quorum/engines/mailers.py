@@ -39,7 +39,7 @@ class ConsoleMailer:
 
         :param envelope: The message.
         """
-        text = envelope.content.decode("utf-8", "replace").replace("\r\n", "\n")
+        text = envelope.content.decode().replace("\r\n", "\n")
         to = ", ".join(envelope.receivers)
         line = "-" * 72
         with self._lock:
@@ -82,7 +82,7 @@ class FolderMailer:
         :param envelope: The message.
         :raises ServiceUnavailableError: If it cannot be written.
         """
-        name = f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.eml"
+        name = f"{time.time_ns()}-{uuid.uuid4().hex}.eml"
         unfinished = self._folder / f".{name}"
         try:
             unfinished.write_bytes(envelope.content)
