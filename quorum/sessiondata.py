@@ -137,7 +137,6 @@ class RedisSession(SessionMixin):
         self.open().clear()
         self.ended = self.identifier or self.ended
         self.identifier = self.user = ""
-        self.rotated = False
         self.stored = {}
         self.modified = True
 

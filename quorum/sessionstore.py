@@ -77,7 +77,7 @@ if old == '' or user ~= '' then put('@end', string.format('%.0f', now + lifetime
 if user ~= '' then put('@user', user) end
 for i = 5, 4 + count, 2 do put(ARGV[i], ARGV[i + 1]) end
 for i = 5 + count, #ARGV do values[ARGV[i]] = nil end
-local last = math.max(now + 1, math.min(now + idle, tonumber(values['@end'])))
+local last = math.min(now + idle, tonumber(values['@end']))
 redis.call('SET', new, join(version), 'PXAT', string.format('%.0f', last))
 local bound = values['@user']
 if bound then

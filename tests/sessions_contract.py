@@ -242,16 +242,18 @@ class SessionContract:
 
     def test_rotation_keeps_the_data_under_another_identifier(self, shop: Shop) -> None:
         client = shop.browser()
-        shop.put(client, cart=[1])
+        shop.put(client, cart=[1], flash="hello")
         before = cookie_of(client)
 
         def act(session: SessionMixin) -> None:
             quorum.rotate_session()
             session["cart"].append(2)
+            del session["flash"]
 
         shop.ask(client, act)
 
         assert cookie_of(client) != before
+        assert sorted(shop.fields()) == [b"=cart", b"@end"]
         assert shop.read(client) == {"cart": [1, 2]}
         assert shop.read(shop.browser(before)) == {}
 
@@ -267,7 +269,12 @@ class SessionContract:
         client = shop.browser()
         shop.put(client, cart=1)
 
-        shop.ask(client, lambda session: session.clear())
+        def act(session: SessionMixin) -> None:
+            session.clear()
+            session["cart"] = 2
+            session.clear()
+
+        shop.ask(client, act)
 
         assert cookie_of(client) == ""
         assert shop.redis().keys(f"{shop.app.name}:*") == []
@@ -301,6 +308,28 @@ class SessionContract:
 
         found = [shop.read(client) for client in (ann, again, bob, guest)]
         assert found == [{}, {}, {"user": 8}, {"user": None}]
+
+    def test_index_of_a_user_has_the_sessions_that_live_and_no_others(
+        self, shop: Shop
+    ) -> None:
+        client, other = shop.browser(), shop.browser()
+        shop.login(client, "ann")
+        redis, name = shop.redis(), shop.app.name
+        (index,) = redis.keys(f"{name}:user:*")
+        now = int(time.time() * 1000)
+        latest = now + 9_000_000_000
+        redis.zadd(index, {"of another process": latest, "expired": now - 1})
+
+        shop.login(other, "ann")
+        shop.ask(client, lambda _: quorum.rotate_session())
+
+        found = set(redis.zrange(index, 0, -1))
+        assert found == {b"of another process", *redis.keys(f"{name}:session:*")}
+        assert len(found) == 3
+        assert abs(redis.pttl(index) - (latest - now)) < 60_000
+        with shop.app.app_context():
+            quorum.revoke_sessions("ann")
+        assert redis.keys(f"{name}:*") == []
 
     def test_user_who_logs_in_after_the_revocation_stays(self, shop: Shop) -> None:
         client, other = shop.browser(), shop.browser()
@@ -383,6 +412,27 @@ class SessionContract:
 
         assert shop.read(client) == {}
 
+    def test_session_that_ends_during_a_request_is_not_prolonged(
+        self, shop: Shop
+    ) -> None:
+        client = shop.browser()
+        shop.put(client, cart=1)
+        ended = {"@end": b"%d" % (time.time() * 1000)}
+
+        def write(session: SessionMixin) -> None:
+            session["cart"] = 2
+            shop.store(**ended)
+
+        def rotate(_: SessionMixin) -> None:
+            quorum.rotate_session()
+            shop.store(**ended)
+
+        for act in (rotate, write):
+            shop.ask(client, act)
+            time.sleep(0.01)
+            assert shop.read(client) == {}
+            shop.put(client, cart=1)
+
     def test_login_begins_the_lifetime_anew(self, shop: Shop) -> None:
         client = shop.browser()
         shop.put(client, cart=1)
@@ -410,7 +460,24 @@ class SessionContract:
 
     @pytest.mark.parametrize(
         "stored",
-        ["", "\x80\x04.", "-9 -9 ", "1 ", "4 3 @end", "4 4 @endsoon", "1 1 ab", "{}"],
+        [
+            "",
+            "{}",
+            *(
+                "v" * VERSION_SIZE + rest
+                for rest in (
+                    "",
+                    "\x80\x04.",
+                    "-9 -9 ",
+                    "4 -1 @end",
+                    "1 ",
+                    "4 4 @endsoon",
+                    "1 1 ab",
+                    "4 14 @end9999999999999",
+                    "4 13 @end99999999999991 ",
+                )
+            ),
+        ],
     )
     def test_session_that_cannot_be_read_is_dropped(
         self, shop: Shop, stored: str, caplog: pytest.LogCaptureFixture

@@ -203,6 +203,27 @@ def test_cookie_has_the_attributes_that_flask_gives_it(
     assert "HttpOnly" not in cookie + deletion
 
 
+CHANGES: dict[str, t.Callable[[SessionMixin], object]] = {
+    "set": lambda session: session.update(cart=2),
+    "delete": lambda session: session.pop("cart"),
+    "clear": lambda session: session.clear(),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_session_tells_that_it_was_modified(shop: Shop, name: str) -> None:
+    client = shop.browser()
+    shop.put(client, cart=1)
+
+    def act(session: SessionMixin) -> tuple[bool, bool]:
+        _ = session["cart"]
+        before = session.modified
+        CHANGES[name](session)
+        return before, session.modified
+
+    assert shop.ask(client, act) == (False, True)
+
+
 def test_session_is_saved_for_a_view_that_fails(shop: Shop) -> None:
     client = shop.browser()
 
