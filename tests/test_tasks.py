@@ -520,11 +520,12 @@ class TestPeriodic:
         app = open()
         assert rest(0.2) == []
 
+        start = time.monotonic()
         quorum.call_run()
 
         notes = [took() for _ in range(4)]
         assert {item.app for item in notes} == {app.name}
-        assert notes[3].seconds - notes[0].seconds >= 0.29
+        assert notes[3].seconds - start >= 0.29  # the first run may be late
         quorum.unload()
         rest(0)
         assert rest(0.3) == []
