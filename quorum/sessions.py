@@ -195,7 +195,7 @@ class RedisSessionInterface(SessionInterface):
         app = self._app
         changes = session.changes(self._settings.limit)
         old = new = session.identifier
-        permanent = "_permanent" in session.open() and session.permanent
+        permanent = session.permanent
         idle = self._get_idle(permanent)
         kind = _PERMANENT if permanent else _PASSING
         if old:
@@ -210,8 +210,6 @@ class RedisSessionInterface(SessionInterface):
             done = self._write(session, new, idle, changes)
         elif modified:
             done = self._swap(session, idle, changes)
-        elif session.current and not permanent:
-            return
         if not done:
             _LOGGER.warning("A session that had ended meanwhile was not changed.")
             return

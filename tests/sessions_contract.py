@@ -215,9 +215,10 @@ class SessionContract:
 
         assert shop.read(client) == {"cart": 1}
 
+    @pytest.mark.parametrize("rotates", [False, True])
     @pytest.mark.parametrize("how", ["logout", "rotation", "revocation"])
     def test_ended_session_is_not_brought_back_by_a_slower_request(
-        self, shop: Shop, how: str, caplog: pytest.LogCaptureFixture
+        self, shop: Shop, how: str, rotates: bool, caplog: pytest.LogCaptureFixture
     ) -> None:
         client = shop.browser()
         shop.login(client, "ann")
@@ -231,6 +232,8 @@ class SessionContract:
 
         def act(session: SessionMixin) -> None:
             session["user"] = "mallory"
+            if rotates:
+                quorum.rotate_session()
             shop.ask(other, ends[how])
 
         response = shop.visit(client, act)

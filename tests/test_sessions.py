@@ -141,6 +141,19 @@ def test_vary_is_there_exactly_when_the_session_was_looked_at(
     assert client.get("/looked").headers.get("Vary") == "Cookie"
 
 
+def test_vary_of_the_view_is_kept(shop: Shop) -> None:
+    client = shop.browser()
+
+    @shop.app.after_request
+    def vary(response: flask.Response) -> flask.Response:
+        response.vary.update(["Accept", "cookie"])
+        return response
+
+    response = shop.visit(client, dict)
+
+    assert response.headers.getlist("Vary") == ["Accept, cookie"]
+
+
 def test_cookie_is_set_only_when_it_says_something_new(shop: Shop) -> None:
     client = shop.browser()
 
@@ -160,6 +173,29 @@ def test_cookie_is_set_only_when_it_says_something_new(shop: Shop) -> None:
     assert cookies(lambda session: setattr(session, "permanent", False)) == 1
     assert cookies(dict) == 0
     assert cookies(lambda session: session.clear()) == 1
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_cookie_is_kept_from_scripts_and_if_told_from_open_connections(
+    shop: Shop, secure: bool
+) -> None:
+    shop.app.config["SESSION_COOKIE_SECURE"] = secure
+    client = shop.browser()
+
+    (cookie,) = shop.put(client, cart=1).headers.getlist("Set-Cookie")
+
+    attributes = {"HttpOnly", "Path=/", *["Secure"] * secure}
+    assert set(cookie.split("; ")[1:]) == attributes
+
+
+def test_session_that_is_no_longer_permanent_ends_with_the_browser(shop: Shop) -> None:
+    client = shop.browser()
+    shop.visit(client, lambda session: setattr(session, "permanent", True))
+
+    response = shop.visit(client, lambda session: setattr(session, "permanent", False))
+
+    assert "Expires" not in response.headers["Set-Cookie"]
+    assert shop.redis().ttl(shop.key()) <= 86_400
 
 
 @pytest.mark.parametrize("ending", ["", "; Expires="])
