@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 
 from quorum.errors import TaskError
 
-#: Modules of quorum with functions that it submits itself.
-OWN: t.Final = ("quorum.mail", "quorum.tasks")
+#: The module of quorum with functions that it submits itself.
+_OWN: t.Final = "quorum.mail"
 
 
 def pack(name: str, function: object, modules: Iterable[str]) -> str:
@@ -125,6 +125,6 @@ def check_json(name: str, where: str, value: object) -> None:
 
 def _check_module(path: str, modules: Iterable[str], name: str) -> None:
     module = path.partition(":")[0]
-    if not any(f"{module}.".startswith(f"{item}.") for item in (*OWN, *modules)):
+    if not any(f"{module}.".startswith(f"{item}.") for item in (_OWN, *modules)):
         fault = f"No worker runs functions of the module '{module}'"
         raise TaskError(name, f"{fault}: QUEUE_MODULES would have to name it")

@@ -63,6 +63,7 @@ def test_a_function_that_is_packed_is_found_again() -> None:
         "test:work",
         "quorum.config:variable",
         "quorum.extras:require",
+        "quorum.tasks:get_broker",
         ":work",
         "",
     ],
@@ -70,8 +71,10 @@ def test_a_function_that_is_packed_is_found_again() -> None:
 def test_a_name_that_is_not_on_the_list_or_no_function_is_refused(path: str) -> None:
     globals()["contextmanager"] = contextlib.contextmanager
 
-    with pytest.raises(quorum.TaskError):
+    with pytest.raises(quorum.TaskError) as caught:
         calls.unpack(path, ["tests.test_calls"])
+
+    assert caught.value.name == path
 
 
 def test_a_module_is_not_one_that_only_begins_alike() -> None:
@@ -84,10 +87,11 @@ def test_a_module_is_not_one_that_only_begins_alike() -> None:
     [
         ("/srv/shop.py", None, "shop"),
         ("/srv/shop.py", "shop.__main__", "shop.__main__"),
+        (None, None, "__main__"),
     ],
 )
 def test_a_program_is_called_by_the_name_of_its_file(
-    file: str, spec: str | None, name: str, monkeypatch: pytest.MonkeyPatch
+    file: str | None, spec: str | None, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main = types.ModuleType("__main__")
     main.__file__ = file
