@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import sys
 import threading
 import types
 import typing as t
@@ -61,8 +62,6 @@ class Task(t.Generic[T]):
     What it can tell depends on the engine: on a queue only the properties ``id`` and
     ``name`` are to be had.
     """
-
-    __slots__ = ("__weakref__",)
 
     @property
     def id(self) -> str:
@@ -302,7 +301,7 @@ def _read_moment(moment: Moment) -> tuple[float | None, str]:
         return moment.timestamp(), ""
     if isinstance(moment, bool) or not isinstance(moment, int | float):
         return None, "Its target_time is neither a number nor a datetime"
-    if not math.isfinite(moment):
+    if not abs(moment) <= sys.float_info.max:
         return None, "Its target_time is not finite"
     return moment, ""
 

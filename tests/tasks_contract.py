@@ -259,6 +259,9 @@ class Contract:
             ({"args": "text"}, "args are text"),
             ({"retries": -1}, "retries are below 0"),
             ({"target_time": math.nan}, "not finite"),
+            ({"target_time": -math.inf}, "not finite"),
+            ({"target_time": 10**400}, "not finite"),
+            ({"target_time": "now"}, "neither a number nor a datetime"),
             ({"target_time": True}, "neither a number nor a datetime"),
             ({"target_time": datetime.datetime(2026, 4, 24)}, "no time zone"),  # noqa: DTZ001
         ],
@@ -268,8 +271,10 @@ class Contract:
     ) -> None:
         open()
 
-        with pytest.raises(quorum.TaskError, match=fault):
-            quorum.run_background(**{"callable": note, **arguments})
+        with pytest.raises(quorum.TaskError, match=rf"^The task 'Pay\.' .*{fault}"):
+            quorum.run_background(
+                **{"callable": note, "description": "Pay.", **arguments}
+            )
 
         assert rest(0) == []
 
@@ -307,10 +312,10 @@ class QueueContract(Contract):
 
         arguments: list[tuple[dict[str, t.Any], str]] = [
             ({"callable": inner}, "move it to the top of its module"),
-            ({"callable": Contract().no_notes}, "write a function that does it"),
-            ({"callable": max}, "write a function that does it"),
-            ({"callable": _renamed}, "give the function a name of its own"),
-            ({"callable": json.dumps}, "QUEUE_MODULES would have to name it"),
+            ({"callable": Contract().test_a_task_runs_once}, "a 'method': write a"),
+            ({"callable": max}, "a 'builtin_function_or_method': write a function"),
+            ({"callable": _renamed}, "contract:renamed' is something else: give the"),
+            ({"callable": json.dumps}, "the module 'json': QUEUE_MODULES would have"),
             ({"args": [(1, 2)]}, r"args\[0\], a 'tuple'"),
             ({"args": [math.inf]}, r"args\[0\], a 'float'"),
             ({"kwargs": {"when": time}}, r"kwargs\['when'\], a 'module'"),
@@ -321,8 +326,10 @@ class QueueContract(Contract):
         endless.append(endless)
         arguments.append(({"args": endless}, "one holds itself"))
         for given, fault in arguments:
-            with pytest.raises(quorum.TaskError, match=fault):
-                quorum.run_background(**{"callable": note, **given})
+            with pytest.raises(quorum.TaskError, match=f"^The task 'Pay.' .*{fault}"):
+                quorum.run_background(
+                    **{"callable": note, "description": "Pay.", **given}
+                )
         assert rest(0.1) == []
 
     def test_what_only_threads_can_do_is_not_supported(self, open: Open) -> None:

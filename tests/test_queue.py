@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import re
+import sys
 import time
 import typing as t
 from collections.abc import Iterator
@@ -232,6 +233,36 @@ def test_periodic_work_that_cannot_be_submitted_is_logged_once(
 
     assert rest() == []
     assert caplog.text.count("was not submitted") == 1
+
+
+def test_periodic_work_that_raises_is_not_tried_again(open: Open) -> None:
+    REPEATED.append((fail_once, None))
+    open()
+
+    assert took().args == ("error",)
+    assert rest() == []
+
+
+def fail_once() -> None:
+    """Be a function without arguments that raises."""
+    fail("error")
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "amqp", "amqps"])
+def test_dramatiq_is_the_engine_of_each_queue(make_app: MakeApp, scheme: str) -> None:
+    make_app(QUEUE_URL=f"{scheme}://localhost")
+
+    assert isinstance(get_broker(get_state()), DramatiqQueue)
+
+
+def test_app_without_periodic_work_needs_no_queue_to_start(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "quorum.engines.dramatiq")
+    monkeypatch.setitem(sys.modules, "dramatiq", None)
+    make_app(QUEUE_URL="redis://localhost")
+
+    quorum.call_run()
 
 
 def test_periodic_work_is_submitted_again_when_the_broker_is_back(

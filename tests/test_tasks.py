@@ -94,10 +94,11 @@ class TestThreads(Contract):
             def __call__(self) -> None: ...
 
         partial = functools.partial(functools.partial(note, "hunter22"), 1)
-        names = [quorum.run_background(f).name for f in (partial, Login(), note)]
+        given = (partial, note, Login(), functools.partial(Login()))
+        names = [quorum.run_background(f).name for f in given]
 
-        assert names[0] == names[2] == "tests.tasks_contract.note"
-        assert names[1].endswith(".Login")
+        assert names[0] == names[1] == "tests.tasks_contract.note"
+        assert names[2] == names[3] == f"{Login.__module__}.{Login.__qualname__}"
         took()
         took()
 
@@ -510,7 +511,7 @@ def test_threads_that_the_system_does_not_give_are_an_error(
 
 class TestPeriodic:
     def test_a_function_is_repeated_from_the_start_of_the_app_on(
-        self, open: Open
+        self, open: Open, caplog: pytest.LogCaptureFixture
     ) -> None:
         @quorum.background(timeout=0.1)
         def tick() -> None:
@@ -529,25 +530,42 @@ class TestPeriodic:
         quorum.unload()
         rest(0)
         assert rest(0.3) == []
+        assert {r.getMessage() for r in caplog.records} == {
+            f"The task '{tick.__module__}.{tick.__qualname__}' failed."
+        }
 
     def test_the_first_request_starts_it_too_and_once(self, open: Open) -> None:
-        app = open()
+        app, other = open("shop"), open("blog")
 
-        @quorum.background()
         def start() -> None:
             note("start")
 
-        @quorum.background(3600)
         def repeat() -> None:
             note("repeat")
 
-        app.add_url_rule("/", view_func=lambda: "hello")
+        with app.app_context():
+            assert quorum.background()(start) is start
+            quorum.background(3600)(repeat)
+        other.test_client().get("/")
+        assert rest(0.1) == []
         for _ in range(3):
             app.test_client().get("/")
-        quorum.call_run()
 
         assert {took().args[0], took().args[0]} == {"start", "repeat"}
+        with app.app_context():
+            quorum.call_run()
         assert rest() == []
+
+    def test_a_request_after_the_unload_starts_nothing(self, open: Open) -> None:
+        app = open()
+        quorum.background()(note)
+        quorum.unload()
+        before = threading.active_count()
+
+        app.test_client().get("/")
+
+        assert rest(0.1) == []
+        assert threading.active_count() == before
 
     def test_a_slow_run_delays_the_next_and_they_never_overlap(
         self, open: Open
@@ -597,7 +615,7 @@ class TestPeriodic:
 
     @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
     def test_a_bad_timeout_is_an_error(self, timeout: float) -> None:
-        with pytest.raises(quorum.TaskError, match="timeout"):
+        with pytest.raises(quorum.TaskError, match=r"contract\.note' .* timeout"):
             quorum.background(timeout)(note)
 
 

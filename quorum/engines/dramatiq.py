@@ -51,8 +51,6 @@ _REMEMBERED: t.Final = 24 * 3600
 class QueuedTask(Task[T]):
     """A task that a worker runs; nobody here knows how far it is."""
 
-    __slots__ = ("_id", "_name")
-
     def __init__(self, id: str, name: str) -> None:
         self._id = id
         self._name = name
