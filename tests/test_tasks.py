@@ -1,4 +1,5 @@
 import functools
+import gc
 import logging
 import os
 import pathlib
@@ -6,6 +7,7 @@ import textwrap
 import threading
 import time
 import typing as t
+import weakref
 
 import flask
 import pytest
@@ -68,6 +70,10 @@ class TestThreads(Contract):
         assert threading.active_count() == before + 5
         quorum.unload()
         assert threading.active_count() == before
+        gone = weakref.ref(engine)
+        del engine
+        gc.collect()
+        assert gone() is None
 
     def test_any_callable_and_any_argument_will_do(self, open: Open) -> None:
         open()
@@ -192,10 +198,20 @@ class TestThreads(Contract):
 
         task = quorum.run_background(int, ["x"])
 
+        end = time.monotonic() + PATIENCE
+        while task.state != "failed":
+            assert time.monotonic() < end
+            time.sleep(0.01)
         for _ in range(2):
             with pytest.raises(ValueError, match="invalid literal"):
-                task.result(PATIENCE)
-        assert task.state == "failed"
+                task.result(0)
+
+    def test_who_waits_without_a_limit_gets_the_result_when_it_is_there(
+        self, open: Open
+    ) -> None:
+        open()
+
+        assert quorum.run_background(time.sleep, [0.1]).result() is None
 
     @pytest.mark.parametrize("later", [None, 3600])
     def test_a_task_that_waits_can_be_cancelled(
@@ -217,6 +233,25 @@ class TestThreads(Contract):
         quorum.unload()
         assert time.monotonic() - start < 5
         assert rest(0) == []
+
+    def test_a_planned_task_that_is_cancelled_is_forgotten_and_delays_no_other(
+        self, open: Open
+    ) -> None:
+        open()
+        now = time.time()
+        first, far = (
+            quorum.run_background(note, target_time=now + wait) for wait in (1, 3600)
+        )
+        quorum.run_background(note, ["soon"], target_time=now + 1.1)
+        gone = weakref.ref(first)
+
+        assert first.cancel()
+        del first
+
+        gc.collect()
+        assert gone() is None
+        assert took().args == ("soon",)
+        assert far.cancel()
 
     def test_the_callback_gets_the_error_of_the_last_try_or_none(
         self, open: Open
@@ -350,7 +385,8 @@ class TestThreads(Contract):
         with Blocked(4):
             tasks = [quorum.run_background(int) for _ in range(2)]
             tasks.append(quorum.run_background(int, target_time=time.time() + 0.1))
-            with pytest.raises(quorum.ServiceUnavailableError, match="QUEUE_LIMIT"):
+            reason = "^queue: 3 tasks wait, and QUEUE_LIMIT"
+            with pytest.raises(quorum.ServiceUnavailableError, match=reason):
                 quorum.run_background(int)
 
         assert [task.result(PATIENCE) for task in tasks] == [0] * 3
@@ -479,7 +515,7 @@ def test_a_task_of_an_app_that_is_being_unloaded_is_refused(open: Open) -> None:
     engine = get_handle(SERVICE).engine
     quorum.unload()
 
-    with pytest.raises(quorum.ServiceUnavailableError, match="being unloaded"):
+    with pytest.raises(quorum.ServiceUnavailableError, match=r"^queue: the app is"):
         engine.submit(state, Order(int))
 
 
@@ -551,10 +587,37 @@ class TestPeriodic:
         for _ in range(3):
             app.test_client().get("/")
 
-        assert {took().args[0], took().args[0]} == {"start", "repeat"}
+        notes = [took(), took()]
+        assert {item.args[0] for item in notes} == {"start", "repeat"}
+        assert [item.request_id for item in notes] == [None, None]
         with app.app_context():
             quorum.call_run()
         assert rest() == []
+
+    def test_what_is_registered_later_is_started_later_and_nothing_twice(
+        self, open: Open
+    ) -> None:
+        open()
+
+        for word in ("one", "two", "three"):
+            quorum.background()(functools.partial(note, word))
+            quorum.call_run()
+            assert took().args == (word,)
+
+        quorum.call_run()
+        assert rest() == []
+
+    def test_the_unload_does_not_wait_for_the_next_run(self, open: Open) -> None:
+        open()
+        quorum.background(3)(note)
+        quorum.call_run()
+        took()
+        start = time.monotonic()
+
+        quorum.unload()
+
+        assert time.monotonic() - start < 2
+        assert rest(0) == []
 
     def test_a_request_after_the_unload_starts_nothing(self, open: Open) -> None:
         app = open()

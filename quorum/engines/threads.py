@@ -132,7 +132,7 @@ class ThreadQueue:
         self._deadline = math.inf
         self._dropped: list[ThreadTask] = []
         self._closed = False
-        self._offset = time.time() - time.monotonic()
+        self._offset = 0.0
 
     def submit(self, state: State, order: Order[T]) -> Task[T]:
         """Take a task.
