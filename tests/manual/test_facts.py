@@ -28,7 +28,7 @@ from quorum.engines import brokers, dramatiq
 from quorum.extras import EXTRAS
 from quorum.loading import _SERVERS, SERVICES
 from quorum.logs import JSONFormatter, Redactor, TextFormatter
-from quorum.manual import Directive, Page
+from quorum.manual import Code, Directive, Page
 from quorum.queues import QueueSettings
 from quorum.sources import Sources
 from quorum.sphinxext import Confval
@@ -60,6 +60,10 @@ ALONE = [item for item in CONSOLES if pathlib.Path(item.place.file).stem not in 
 RUN = [item for item in ALONE if item.options.get("class") != "not-run"]
 
 
+#: The variables that the examples declare.
+OF_EXAMPLES = {name for name, _ in Code([str(ROOT / "examples")]).calls("variable")}
+
+
 def _title(directive: Directive) -> str:
     return f"{pathlib.Path(directive.place.file).stem}-{directive.place.line}"
 
@@ -89,7 +93,7 @@ def test_some_console_blocks_are_run() -> None:
 
 
 def test_console_blocks_that_are_not_run_install_or_serve() -> None:
-    words = {"flask", "gunicorn", "python", "sphinx-build"}
+    words = {"export", "flask", "gunicorn", "python", "sphinx-build"}
 
     left = [block for block in ALONE if block not in RUN]
 
@@ -243,7 +247,7 @@ def test_names_of_quorum_in_the_text_are_names_that_there_are() -> None:
 
 def test_variables_in_the_text_are_variables_that_there_are() -> None:
     secret = {f"{name}_FILE" for name, item in SPELLINGS.items() if item.secret}
-    own = {"SHOP_CURRENCY", "SHOP_TOKEN", "SHOP_RETRIES"}
+    own = {"SHOP_CURRENCY", "SHOP_TOKEN", "SHOP_RETRIES", *OF_EXAMPLES}
     flasks = {"TESTING", "MAX_CONTENT_LENGTH", "PERMANENT_SESSION_LIFETIME"}
     flasks |= {"SESSION_COOKIE_SECURE", "SESSION_COOKIE_SAMESITE"}
     flasks |= {"SESSION_REFRESH_EACH_REQUEST", "SECRET_KEY_FALLBACKS"}
@@ -278,7 +282,7 @@ def test_addresses_in_the_text_have_the_default_port() -> None:
 def test_what_a_console_sets_are_variables() -> None:
     for block in CONSOLES:
         for name in re.findall(r"^\$.* ?\b([A-Z_]{3,})=", block.body, re.MULTILINE):
-            assert name in SPELLINGS or name.startswith("NEWSLETTER_"), block.place
+            assert name in {*SPELLINGS, *OF_EXAMPLES}, block.place
 
 
 def test_the_time_limit_in_the_text_is_the_one_of_every_service() -> None:
