@@ -45,14 +45,12 @@ _ADDRESSES: t.Final = frozenset({"From", "To", "Cc", "Reply-To"})
 
 # IDNA 2003, which Python has, maps these to other letters, and so to another domain.
 _AMBIGUOUS: t.Final = re.compile("[ßς\u200c\u200d]")
-_MAILBOX: t.Final = re.compile(r"(?:(.*?)\s*<([^<>]*)>|([^<>]*))", re.DOTALL)
+_MAILBOX: t.Final = re.compile(r"(?:(.*?)\s*<([^<>]*)>|([^<>]*))")
 _ATOM: t.Final = re.compile(
     r"[^\s@\"(),.:;<>\[\\\]\x00-\x20\x7f]+(?:\.[^\s@\"(),.:;<>\[\\\]\x00-\x20\x7f]+)*"
 )
 _LABEL: t.Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_DOMAIN: t.Final = re.compile(
-    rf"{_LABEL}(?:\.{_LABEL})*|\[(?:IPv6:)?[0-9A-Fa-f:.]+\]", re.ASCII
-)
+_DOMAIN: t.Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|\[(?:IPv6:)?[0-9A-Fa-f:.]+\]")
 _MEDIA_TYPE: t.Final = re.compile(
     r"(?!multipart/|message/)[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII | re.IGNORECASE
 )
@@ -180,7 +178,7 @@ def compose(
     if subject != "":
         message["Subject"] = _write_text("subject", subject, "Subject")
     message["Date"] = format_datetime(datetime.datetime.now(datetime.UTC))
-    message["Message-ID"] = make_msgid(domain=author.domain.strip("[]"))
+    message["Message-ID"] = make_msgid(domain=author.domain)
     for name, value in headers.items():
         _add_header(message, name, value)
     message["MIME-Version"] = "1.0"
@@ -207,7 +205,7 @@ def parse_mailbox(argument: str, value: object) -> Address:
         found = _MAILBOX.fullmatch(value.strip())
         if found is None:
             raise MessageError(argument, f"{value!r} {_NO_MAILBOX}")
-        name, spec = (found[1] or "").strip(), (found[2] or found[3] or "").strip()
+        name, spec = found[1] or "", (found[2] or found[3] or "").strip()
         if len(name) > 1 and name[0] == name[-1] == '"':
             name = re.sub(r"\\(.)", r"\1", name[1:-1])
         elif re.search(r'[",:;@\\()\[\]]', name):
@@ -261,7 +259,7 @@ def _write_mailboxes(header: str, people: Iterable[Address]) -> str:
         if _is_plain(name) and len(name) <= 255:
             name = name if re.fullmatch(r"[\w ]+", name) else f'"{quote(name)}"'
         else:
-            name = Header(name, "utf-8", header_name=header).encode(linesep="\n")
+            name = Header(name, "utf-8", header_name=header).encode()
         written.append(f"{name} <{person.addr_spec}>")
     return ",\n ".join(written)
 
@@ -278,7 +276,7 @@ def _write_text(argument: str, value: object, header: str) -> str:
         folded = re.sub(r"(.{600,900}?) (?=\S)", "\\1\n ", value)
         if max(map(len, folded.split("\n"))) + len(header) + 2 <= _LONGEST_LINE:
             return folded
-    return Header(value, "utf-8", header_name=header).encode(linesep="\n")
+    return Header(value, "utf-8", header_name=header).encode()
 
 
 def _is_plain(value: str) -> bool:
@@ -288,7 +286,7 @@ def _is_plain(value: str) -> bool:
 
 def _add_header(message: EmailMessage, name: str, value: str) -> None:
     lower = str(name).lower()
-    if not re.fullmatch(r"[!-9;-~]{1,60}", lower, re.ASCII):
+    if not re.fullmatch(r"[!-9;-~]{1,60}", lower):
         raise MessageError("headers", f"{name!r} is not the name of a header.")
     if lower in _OWN_HEADERS or lower.startswith("content-"):
         own = _OWN_HEADERS.get(lower)

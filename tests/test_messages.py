@@ -9,7 +9,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage, MIMEPart
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from quorum.errors import MessageError
@@ -52,6 +52,7 @@ def test_no_line_is_longer_than_smtp_takes() -> None:
     many = [f"{'n' * 60} {number} <a{number}@example.org>" for number in range(200)]
 
     _, envelope = send(
+        sender=Address("n" * 1200, "shop", "example.org"),
         receivers=many,
         subject="long " * 400,
         text="x" * 5000,
@@ -63,6 +64,46 @@ def test_no_line_is_longer_than_smtp_takes() -> None:
     assert max(map(len, envelope.content.split(b"\r\n"))) <= 998
 
 
+@pytest.mark.parametrize(("length", "kept"), [(998, True), (999, False)])
+def test_a_line_of_text_is_encoded_if_it_is_too_long_only(
+    length: int, kept: bool
+) -> None:
+    _, envelope = send(text="x\n" * 999 + "x" * length)
+
+    assert (b"\r\n" + b"x" * length + b"\r\n" in envelope.content) is kept
+    assert (read(envelope)["Content-Transfer-Encoding"] == "7bit") is kept
+
+
+@pytest.mark.parametrize(
+    ("subject", "kept"),
+    [("x" * 989, True), ("x" * 990, False), ("x" * 1200 + " y", False)],
+    ids=["longest", "too long", "two words"],
+)
+def test_a_subject_is_encoded_if_its_line_is_too_long_only(
+    subject: str, kept: bool
+) -> None:
+    _, envelope = send(subject=subject)
+
+    assert (f"\r\nSubject: {subject}\r\n".encode() in envelope.content) is kept
+
+
+def test_a_header_that_is_encoded_is_in_lines_of_at_most_78_characters() -> None:
+    """RFC 5322, section 2.1.1; its name is part of the first line."""
+    name, long = "ü" * 100, "X-Name-Of-A-Header-That-Is-Rather-Long"
+
+    _, envelope = send(
+        subject=name,
+        sender=Address(name, "shop", "example.org"),
+        reply_to=Address(name, "shop", "example.org"),
+        headers={long: name},
+    )
+
+    for header in ("Subject", "From", "Reply-To", long):
+        pattern = rf"^{header}: =\?.*$".encode()
+        (line,) = re.findall(pattern, envelope.content, re.MULTILINE)
+        assert len(line.rstrip()) <= 78
+
+
 def test_lines_end_with_crlf_only() -> None:
     _, envelope = send(text="one\ntwo\rthree\r\nfour", subject="ü" * 200)
 
@@ -72,7 +113,11 @@ def test_lines_end_with_crlf_only() -> None:
 
 def test_what_goes_out_is_ascii_unless_an_address_is_not() -> None:
     _, envelope = send(
-        subject="Grüße", receivers="Zoë <zoe@bücher.example>", text="ü", rich="<p>ü"
+        subject="Grüße",
+        receivers="Zoë <zoe@bücher.example>",
+        text="ü",
+        rich="<p>ü",
+        attachments=[Attachment("ü.txt", "ü")],
     )
 
     assert envelope.content.isascii()
@@ -104,6 +149,23 @@ def test_bcc_is_in_the_envelope_only() -> None:
     assert b"eve" not in envelope.content
 
 
+def test_an_address_header_has_everybody_as_simply_as_can_be() -> None:
+    message, _ = send(
+        receivers=["ann@example.org", "Bob B <bob@example.org>", "eve@example.org"],
+        cc='"Carl, Jr." <carl@example.org>',
+    )
+
+    assert message["To"] == (
+        "ann@example.org, Bob B <bob@example.org>, eve@example.org"
+    )
+    assert message["Cc"] == '"Carl, Jr." <carl@example.org>'
+    assert "Reply-To" not in message
+
+
+def test_a_message_says_what_it_is() -> None:
+    assert receive()["MIME-Version"] == "1.0"
+
+
 def test_who_is_named_twice_gets_it_once() -> None:
     _, envelope = send(receivers=["ann@example.org", "Ann <ann@example.org>"])
 
@@ -116,6 +178,14 @@ def test_each_message_has_a_date_and_an_identifier_of_its_own() -> None:
     assert first["Date"].datetime.utcoffset() is not None
     assert re.fullmatch(r"<[^<>@ ]+@example\.org>", first["Message-ID"])
     assert first["Message-ID"] != second["Message-ID"]
+
+
+def test_the_identifier_of_a_sender_at_an_ip_address_is_well_formed() -> None:
+    """Its right side is a literal in brackets, as in RFC 5322, section 3.6.4."""
+    message = receive(sender="shop@[IPv6:2001:db8::1]")
+
+    assert message["Message-ID"].endswith("@[IPv6:2001:db8::1]>")
+    assert not message["Message-ID"].defects
 
 
 def test_they_can_be_given_too() -> None:
@@ -197,6 +267,35 @@ def test_text_that_is_attached_says_that_it_is_utf_8() -> None:
     assert text.get_content_charset() == "utf-8"
     assert text.get_content() == "ü"
     assert data.get_content_charset() is None
+    assert "Content-ID" not in text
+
+
+def test_text_that_is_attached_as_another_type_says_nothing_of_its_letters() -> None:
+    message = receive(attachments=[Attachment("a.json", '"ü"')])
+
+    (part,) = message.iter_attachments()
+    assert part.get_content_charset() is None
+    assert part.get_content() == '"ü"'.encode()
+
+
+@pytest.mark.parametrize(
+    "name", ["a.pdf", "ü.pdf", "=?utf-8?q?x?=", 'a"b.pdf', "a;b=c.pdf", "a b.pdf"]
+)
+def test_a_file_keeps_its_name(name: str) -> None:
+    _, envelope = send(attachments=[Attachment(f" {name} ", b"x")])
+
+    (part,) = read(envelope).iter_attachments()
+    assert part.get_filename() == name
+
+
+def test_a_name_that_means_itself_is_written_as_every_mail_program_reads_it() -> None:
+    _, envelope = send(attachments=[Attachment("a.pdf", b"x")])
+
+    assert b'filename="a.pdf"' in envelope.content
+
+
+#: Of 255 characters, in labels of at most 63.
+LONGEST_DOMAIN = ".".join(["d" * 63] * 4)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +304,10 @@ def test_text_that_is_attached_says_that_it_is_utf_8() -> None:
         ("ann@example.org", "", "ann@example.org"),
         (" <ann@example.org> ", "", "ann@example.org"),
         ("Ann <ann@example.org>", "Ann", "ann@example.org"),
+        (" Ann\t< ann@example.org > ", "Ann", "ann@example.org"),
+        ('"" <ann@example.org>', "", "ann@example.org"),
+        ("x" * 64 + "@example.org", "", "x" * 64 + "@example.org"),
+        (f"ann@{LONGEST_DOMAIN}", "", f"ann@{LONGEST_DOMAIN}"),
         ("Ann O'Neill <ann@example.org>", "Ann O'Neill", "ann@example.org"),
         ('"Ann, \\"Jr.\\"" <ann@example.org>', 'Ann, "Jr."', "ann@example.org"),
         ("Zoë <zoe@example.org>", "Zoë", "zoe@example.org"),
@@ -232,6 +335,12 @@ def test_an_address_is_read(text: str, name: str, spec: str) -> None:
         "ann@example.org <bob@example.org>",
         "Ann <ann@example.org> Smith",
         "Ann <<ann@example.org>>",
+        "<>",
+        "Ann <>",
+        '" <ann@example.org>',
+        'Ann" <ann@example.org>',
+        '"Ann <ann@example.org>',
+        '"Ann" A <ann@example.org>',
         "an n@example.org",
         "ann@exam ple.org",
         "ann@example..org",
@@ -242,6 +351,7 @@ def test_an_address_is_read(text: str, name: str, spec: str) -> None:
         "Ann\r\nBcc: eve@example.org <ann@example.org>",
         "Ann\x00 <ann@example.org>",
         "ann\u2028@example.org",
+        "a\x80n@example.org",
         "ann@exa\nmple.org",
         "=?utf-8?q?ann?=@example.org",
         "ann@straße.example",
@@ -250,6 +360,7 @@ def test_an_address_is_read(text: str, name: str, spec: str) -> None:
         "ü" * 33 + "@example.org",
         "x" * 65 + "@example.org",
         "ann@" + "x." * 130 + "org",
+        f"ann@d.{LONGEST_DOMAIN[1:]}",
         "ann@" + "ü" * 64 + ".org",
         "\ud800@example.org",
         "ann@example.org>",
@@ -279,6 +390,10 @@ def test_an_address_object_is_as_good_as_its_text() -> None:
         ({"receivers": [None]}, "receivers", "it has a NoneType where"),
         ({"receivers": b"ann@example.org"}, "receivers", "not a bytes"),
         ({"sender": "shop"}, "sender", "'shop' is not one address"),
+        ({"receivers": "ann"}, "receivers", "'ann' is not one address"),
+        ({"cc": ["ann"]}, "cc", "'ann' is not one address"),
+        ({"bcc": ["ann"]}, "bcc", "'ann' is not one address"),
+        ({"reply_to": ["ann"]}, "reply_to", "'ann' is not one address"),
         ({"subject": "a\nBcc: eve@example.org"}, "subject", "line break"),
         ({"subject": "a\rb"}, "subject", "line break"),
         ({"subject": "a\x85b"}, "subject", "line break"),
@@ -302,10 +417,15 @@ def test_an_address_object_is_as_good_as_its_text() -> None:
             "not the media type",
         ),
         ({"headers": {"X-A": 5}}, "headers", "X-A takes text"),
-        ({"headers": {"BCC": "b"}}, "headers", "Use the argument 'bcc'"),
         ({"headers": {"Content-Type": "b"}}, "headers", "cannot be set"),
         ({"text": "\ud800"}, "data", "which is no character"),
         ({"attachments": [Attachment("", b"")]}, "attachments", "no file name"),
+        ({"attachments": [Attachment(" ", b"")]}, "attachments", "no file name"),
+        (
+            {"attachments": [Attachment(t.cast(t.Any, 5), b"")]},
+            "attachments",
+            "5 is no file name",
+        ),
         ({"attachments": [Attachment("a\nb", b"")]}, "attachments", "no file name"),
         ({"attachments": [Attachment("ü" * 128, b"")]}, "attachments", "255 bytes"),
         ({"attachments": [Attachment("a", "\ud800")]}, "attachments", "no character"),
@@ -334,6 +454,16 @@ def test_an_address_object_is_as_good_as_its_text() -> None:
             "attachments",
             "no content_id",
         ),
+        (
+            {"rich": "", "attachments": [Attachment("a", b"", content_id="a>b")]},
+            "attachments",
+            "no content_id",
+        ),
+        (
+            {"rich": "", "attachments": [Attachment("a", b"", content_id="ü")]},
+            "attachments",
+            "no content_id",
+        ),
     ],
 )
 def test_what_cannot_be_sent_is_named(
@@ -344,6 +474,27 @@ def test_what_cannot_be_sent_is_named(
 
     assert info.value.argument == argument
     assert text in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        ("subject", " Use the argument 'subject'."),
+        ("From", " Use the argument 'sender'."),
+        ("Sender", " Use the argument 'sender'."),
+        ("To", " Use the argument 'receivers'."),
+        ("CC", " Use the argument 'cc'."),
+        ("Bcc", " Use the argument 'bcc'."),
+        ("Reply-To", " Use the argument 'reply_to'."),
+        ("MIME-Version", ""),
+        ("Content-Type", ""),
+    ],
+)
+def test_a_header_that_has_an_argument_names_it(header: str, hint: str) -> None:
+    with pytest.raises(MessageError) as info:
+        send(headers={header: "x"})
+
+    assert str(info.value) == f"headers: {header} cannot be set.{hint}"
 
 
 def test_a_text_with_a_nul_arrives() -> None:
@@ -357,8 +508,12 @@ def test_a_message_can_be_changed_afterwards_as_any_other() -> None:
 
     assert message["X-Later"] == "ü"
     assert b"=?utf-8?" in message.as_bytes()
-    with pytest.raises(ValueError, match=r"linefeed|newline"):
-        message["X-Bad"] = "a\nb"
+    for bad in ("a\nb", "a\n b\nBcc: eve@example.org", "a\n \n b"):
+        with pytest.raises(ValueError, match=r"linefeed|newline"):
+            message["X-Bad"] = bad
+    for name in ("Subject", "from", "To"):
+        with pytest.raises(ValueError, match="at most 1"):
+            message[name] = "x@example.org"
 
 
 LINE = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]))
@@ -369,6 +524,8 @@ ANY_LINE = LINE | TRICKY | st.lists(WORD, max_size=6).map(" ".join)
 
 @settings(deadline=None)
 @given(subject=ANY_LINE, header=ANY_LINE)
+@example(subject="=?utf-8?q?x?=", header=" a")
+@example(subject="a ", header="=?utf-8?q?x?=")
 def test_any_line_survives_in_a_header(subject: str, header: str) -> None:
     message = receive(subject=subject, headers={"X-Note": header})
 
@@ -393,8 +550,9 @@ def test_a_name_makes_no_second_address(argument: str, name: str) -> None:
 def test_long_headers_of_words_are_folded_and_not_encoded() -> None:
     references = " ".join(f"<{number}@example.org>" for number in range(200))
 
-    _, envelope = send(headers={"References": references})
+    message, envelope = send(headers={"References": references})
 
+    assert message.as_bytes() == envelope.content
     assert b"=?" not in envelope.content
     assert read(envelope)["References"] == references
     assert max(map(len, envelope.content.split(b"\r\n"))) <= 998
