@@ -56,6 +56,7 @@ class FaultySmtpServer:
         self.received: list[Received] = []
         self.connections = 0
         self.commands: list[str] = []
+        self.lines: list[str] = []
         self._script = list(script)
         self._sockets: set[socket.socket] = set()
         self._over = threading.Event()
@@ -121,6 +122,7 @@ class _Talk(socketserver.StreamRequestHandler):
         while line := self.rfile.readline():
             verb = line.split(maxsplit=1)[0].decode().upper() if line.strip() else ""
             self.faulty.commands.append(verb)
+            self.faulty.lines.append(line.decode("utf-8", "replace").strip())
             found = re.search(rb"<(.*?)>", line)
             address = found[1].decode() if found else ""
             match verb:

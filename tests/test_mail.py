@@ -29,6 +29,7 @@ from quorum.errors import (
     UnsupportedError,
 )
 from quorum.mail import SERVICE, MailSettings
+from quorum.messages import Envelope
 from quorum.state import get_handle, get_state
 from quorum.testing import outbox
 from tests.conftest import MakeApp
@@ -680,6 +681,10 @@ def test_a_mail_that_every_receiver_refuses_is_not_sent(
 
         assert info.value.retryable is retryable
         assert server.connections == 1
+        assert server.commands == [
+            *("EHLO", "MAIL", "RCPT", "RSET"),
+            *("MAIL", "RCPT", "DATA"),
+        ]
         assert len(server.received) == 1
 
 
@@ -715,6 +720,9 @@ def test_a_failure_is_named_and_the_next_mail_is_sent(
         assert str(info.value).startswith(f"mail at {server.host}:{server.port}: ")
         assert text in str(info.value)
         assert len(server.received) == 1
+        kept = fault.stage != "connect" and isinstance(fault.action, int)
+        assert server.connections == (1 if kept else 2)
+        assert ("RSET" in server.commands) is kept
 
 
 @pytest.mark.parametrize(
@@ -754,13 +762,28 @@ def test_a_loss_after_the_end_is_not_tried_again(
 ) -> None:
     with FaultySmtpServer([Fault("final-dot", action)]) as server:
         app = make_app(SMTP_URL=server.url, SMTP_TIMEOUT=0.2)
+        start = time.monotonic()
 
         with pytest.raises(MailUncertainError, match="may deliver it twice") as info:
             quorum.send_mail(app=app, **HELLO)
 
+        if action == "silent":  # six times the time limit: it may be busy
+            assert 1.1 < time.monotonic() - start < 20
         assert (info.value.host, info.value.port) == (server.host, server.port)
         assert not info.value.retryable
         assert len(server.received) == server.connections == 1
+
+
+def test_the_next_mail_has_the_usual_time_limit_again(make_app: MakeApp) -> None:
+    with FaultySmtpServer([None, Fault("mail", "silent")]) as server:
+        app = make_app(SMTP_URL=server.url, SMTP_TIMEOUT=1.5)
+        quorum.send_mail(app=app, **HELLO)
+        start = time.monotonic()
+
+        with pytest.raises(ServiceUnavailableError, match="answer in time"):
+            quorum.send_mail(app=app, **HELLO)
+
+        assert time.monotonic() - start < 7
 
 
 def test_one_connection_serves_many_mails(make_app: MakeApp) -> None:
@@ -822,9 +845,30 @@ def test_unload_says_goodbye_and_leaves_no_thread(make_app: MakeApp) -> None:
 
         quorum.unload()
 
+        assert not find_timers()
         wait_for(lambda: server.commands[-1] == "QUIT")
         wait_for(lambda: threading.active_count() <= serving)
     assert threading.active_count() <= before
+
+
+def find_timers() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if isinstance(each, threading.Timer)]
+
+
+def test_a_mail_that_is_sent_while_the_app_is_unloaded_leaves_nothing(
+    make_app: MakeApp,
+) -> None:
+    content = b"Subject: Hello\r\n\r\nOn its way.\r\n"
+    with FaultySmtpServer() as server:
+        make_app(SMTP_URL=server.url)
+        engine = get_handle(SERVICE).engine
+        quorum.unload()
+
+        engine.send(Envelope("shop@x.org", ("ann@x.org",), content, False))
+
+        assert not find_timers()
+        assert server.commands[-1] == "QUIT"
+        assert server.received[0].data == content
 
 
 def test_threads_send_at_once_by_connections_of_their_own(make_app: MakeApp) -> None:
@@ -954,6 +998,42 @@ def test_an_international_address_needs_a_server_that_takes_it(
             quorum.send_mail(**arguments)
         quorum.send_mail(**HELLO)
         assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("extensions", "options"),
+    [
+        ((), ""),
+        (("SIZE",), " SIZE={size}"),
+        (("SIZE {size}",), " SIZE={size}"),
+        (("SIZE", "SMTPUTF8", "8BITMIME"), " SIZE={size}"),
+    ],
+)
+def test_a_server_is_told_the_size_if_it_wants_to_know(
+    make_app: MakeApp, extensions: tuple[str, ...], options: str
+) -> None:
+    arguments = HELLO | {"headers": {"Message-ID": "<17@example.org>"}}
+    make_app(SMTP_URL="memory:")
+    size = len(quorum.send_mail(**arguments).as_bytes())
+    quorum.unload()
+
+    offered = [each.format(size=size) for each in extensions]
+    with FaultySmtpServer(extensions=offered) as server:
+        make_app(SMTP_URL=server.url)
+        assert get_handle(SERVICE).engine.address == f"{server.host}:{server.port}"
+        quorum.send_mail(**arguments)
+
+    told = f"mail FROM:<shop@example.org>{options.format(size=size)}"
+    assert server.lines[1] == told
+
+
+def test_a_server_is_told_that_an_address_is_international(make_app: MakeApp) -> None:
+    with FaultySmtpServer() as server:
+        make_app(SMTP_URL=server.url)
+        quorum.send_mail(**(HELLO | {"receivers": "zoë@example.org"}))
+
+    size = len(server.received[0].data)
+    assert server.lines[1].endswith(f" SIZE={size} SMTPUTF8 BODY=8BITMIME")
 
 
 def test_a_server_that_is_not_there_is_named(make_app: MakeApp) -> None:
