@@ -206,6 +206,19 @@ class TestThreads(Contract):
             with pytest.raises(ValueError, match="invalid literal"):
                 task.result(0)
 
+    def test_a_task_that_has_ended_is_kept_by_nobody(self, open: Open) -> None:
+        open()
+        task = quorum.run_background(int)
+        task.result(PATIENCE)
+        gone = weakref.ref(task)
+
+        del task
+
+        end = time.monotonic() + PATIENCE
+        while gone() is not None:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
     def test_who_waits_without_a_limit_gets_the_result_when_it_is_there(
         self, open: Open
     ) -> None:
