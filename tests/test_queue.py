@@ -248,6 +248,38 @@ def fail_once() -> None:
     fail("error")
 
 
+@pytest.mark.parametrize("name", ["_", "shop.Bills_2-x", "shopDQ", "s" * 100])
+def test_a_queue_may_have_a_name_of_its_own(make_app: MakeApp, name: str) -> None:
+    make_app(QUEUE_NAME=f" {name} ")
+
+    assert get_state().settings(QueueSettings).name == name
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        *(
+            ("QUEUE_NAME", name)
+            for name in ("7up", ".a", "a b", "shop.DQ", "shop.XQ", "ä", "s" * 101)
+        ),
+        *(("QUEUE_MODULES", names) for names in ("shop,,blog", "shop.1", "a b", "a.")),
+    ],
+)
+def test_a_bad_name_is_reported(make_app: MakeApp, variable: str, value: str) -> None:
+    with pytest.raises(quorum.ConfigError, match=rf"^{variable} "):
+        make_app(**{variable: value})
+
+
+def test_functions_of_the_modules_that_are_named_may_run(open: Open) -> None:
+    open(QUEUE_MODULES="shop.tasks, json")
+
+    task = quorum.run_background(json.dumps, [1])
+
+    assert task.name == "json.dumps"
+    assert rest() == []
+    assert get_broker(get_state()).list_letters(get_state()) == []
+
+
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "amqp", "amqps"])
 def test_dramatiq_is_the_engine_of_each_queue(make_app: MakeApp, scheme: str) -> None:
     make_app(QUEUE_URL=f"{scheme}://localhost")
