@@ -59,6 +59,7 @@ def test_a_function_that_is_packed_is_found_again() -> None:
         "tests.test_calls:Kind",
         "tests.test_calls:contextmanager",
         "tests.test_calls:no_such",
+        "tests.test_calls.no_such:work",
         "tests.test_callsx:work",
         "test:work",
         "quorum.config:variable",
