@@ -19,7 +19,7 @@ from dramatiq.middleware import Middleware
 import quorum
 from quorum.cli import group
 from quorum.engines import dramatiq as engine
-from quorum.engines.brokers import Message, make_message
+from quorum.engines.brokers import ACTOR, Message, make_message
 from quorum.engines.dramatiq import DramatiqQueue
 from quorum.errors import ServiceError, ServiceUnavailableError
 from quorum.queues import QueueSettings
@@ -338,6 +338,46 @@ def test_a_dead_letter_that_is_no_task_cannot_be_put_back(open: Open) -> None:
 
     with pytest.raises(quorum.TaskError, match="not one of quorum's"):
         queue.put_back(get_state(), Letter("x", "x", 0, "odd", {}))
+
+
+def test_dead_letters_are_told_the_oldest_first(open: Open) -> None:
+    open()
+    queue = t.cast(t.Any, get_broker(get_state()))
+    for name in ("second", "third"):
+        quorum.run_background(fail, ["error"], description=name)
+        end = time.monotonic() + PATIENCE
+        while name not in {letter.name for letter in queue.list_letters(get_state())}:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    dead = queue._server.dead
+    dead.update(reversed([(id, dead.pop(id)) for id in list(dead)]))
+
+    queue._server.bury(make_message("shop", "odd", {}))
+
+    first, *others = queue.list_letters(get_state())
+    assert (first.id, first.name, first.moment) == ("odd", ACTOR, 0)
+    assert "not one of quorum's, or no worker took it" in first.reason
+    assert [letter.name for letter in others] == ["second", "third"]
+
+
+def test_a_worker_tells_by_name_what_did_not_end_in_time(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engine, "connect", OverMemory)
+    app = make_app(QUEUE_URL="redis://localhost", QUEUE_DRAIN=0.1)
+
+    with working(app):
+        quorum.run_background(note_and_sleep, [1.0], description="Sleep.")
+        took()
+
+    told = "1 of the tasks did not end in the 0.1 seconds of QUEUE_DRAIN"
+    assert f"{told}, and will be run again: 'Sleep.'." in caplog.text
+
+
+def note_and_sleep(seconds: float) -> None:
+    """Tell the test that the task runs, and take long."""
+    note()
+    time.sleep(seconds)
 
 
 # flask quorum jobs.
