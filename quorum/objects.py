@@ -47,7 +47,7 @@ class Amazon(Engine, t.Protocol):
         ...
 
     def read(self, name: str) -> tuple[Facts, Iterator[bytes]]:
-        """Return the facts of an object, and its content in chunks."""
+        """Return the facts of an object that is there, and its content in chunks."""
         ...
 
     def write(

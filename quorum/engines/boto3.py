@@ -118,11 +118,7 @@ class AmazonServer:
         self.client.close()
 
     def find(self, name: str) -> Facts | None:
-        """Return the facts of an object.
-
-        :param name: Its name.
-        :returns: The facts; None if there is no such object.
-        """
+        """Return the facts of an object."""
         with self._explained(name):
             try:
                 found = self.client.head_object(Bucket=self.bucket, Key=name)
@@ -137,11 +133,7 @@ class AmazonServer:
         return None if found is None else _facts(name, found)
 
     def read(self, name: str) -> tuple[Facts, Iterator[bytes]]:
-        """Return the facts and the content of an object.
-
-        :param name: Its name.
-        :returns: The facts, and the content in chunks.
-        """
+        """Return the facts and the content of an object."""
         with self._explained(name):
             found = self.client.get_object(Bucket=self.bucket, Key=name)
         facts = _facts(name, found)
@@ -155,14 +147,7 @@ class AmazonServer:
     def write(
         self, name: str, body: t.IO[bytes], content_type: str, metadata: dict[str, str]
     ) -> Facts:
-        """Write an object, in parts if it is large.
-
-        :param name: Its name.
-        :param body: The content.
-        :param content_type: Its media type.
-        :param metadata: What is kept with it.
-        :returns: The facts.
-        """
+        """Write an object, in parts if it is large."""
         place = {"Bucket": self.bucket, "Key": name}
         more = {"ContentType": content_type, "Metadata": metadata}
         first = _read_part(body)
@@ -192,11 +177,7 @@ class AmazonServer:
                     self.client.delete_object(Bucket=self.bucket, Key=name)
 
     def scan(self, prefix: str) -> Iterator[Facts]:
-        """Find objects, a page of a thousand at a time.
-
-        :param prefix: How their names start.
-        :yields: The facts, in the order of the names as UTF-8.
-        """
+        """Find objects, a page of a thousand at a time."""
         with self._explained(prefix):
             pages = self.client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
@@ -205,13 +186,7 @@ class AmazonServer:
                     yield Facts(*found, item["LastModified"])
 
     def sign(self, name: str, method: str, seconds: int) -> str:
-        """Return a URL that lets anybody do something with an object for a time.
-
-        :param name: Its name.
-        :param method: GET, PUT, HEAD or DELETE.
-        :param seconds: The time.
-        :returns: The URL.
-        """
+        """Return a URL that lets anybody do something with an object for a time."""
         with self._explained(name):
             url = self.client.generate_presigned_url(
                 _OPERATIONS[method], {"Bucket": self.bucket, "Key": name}, seconds

@@ -165,11 +165,7 @@ class OverRedis:
         )
 
     def explain(self, error: BaseException) -> ServiceError:
-        """Return the error of ours for one of the client's.
-
-        :param error: What was raised.
-        :returns: The error to raise.
-        """
+        """Return the error of ours for one of the client's."""
         return self._server.explain(_unwrap(error))
 
     def beat(self, queue: str) -> None:
@@ -197,18 +193,11 @@ class OverRedis:
             time.sleep(0)  # the next beat is a second away
 
     def was_redelivered(self, message: Message) -> bool:
-        """Tell whether a worker that died had the message.
-
-        :param message: The message.
-        :returns: Whether it is so.
-        """
+        """Tell whether a worker that died had the message."""
         return bool(message.options.get("redelivered"))
 
     def bury(self, message: Message) -> None:
-        """Add a message to the dead letters.
-
-        :param message: The message.
-        """
+        """Add a message to the dead letters."""
         dead = f"{_NAMESPACE}:{xq_name(message.queue_name)}"
         pipeline = self._server.client.pipeline()
         pipeline.zadd(dead, {message.message_id: current_millis()})
@@ -216,20 +205,11 @@ class OverRedis:
         pipeline.execute()
 
     def list_dead(self, queue: str) -> list[Message]:
-        """Return the messages among the dead letters.
-
-        :param queue: Name of the queue.
-        :returns: The messages.
-        """
+        """Return the messages among the dead letters."""
         return [_decode(queue, body) for body in self._find_dead(queue).values()]
 
     def drop(self, queue: str, id: str, failed: object) -> None:
-        """Remove a message from the dead letters.
-
-        :param queue: Name of the queue.
-        :param id: The identifier of its task.
-        :param failed: When the task was given up.
-        """
+        """Remove the dead letter of a task that was given up at that moment."""
         dead = f"{_NAMESPACE}:{xq_name(queue)}"
         script = "if redis.call('hget', KEYS[1], ARGV[1]) == ARGV[2] then "
         script += "redis.call('hdel', KEYS[1], ARGV[1]) "
@@ -306,32 +286,18 @@ class OverRabbit:
             self._redis.close()
 
     def explain(self, error: BaseException) -> ServiceError:
-        """Return the error of ours for one of the client's.
-
-        :param error: What was raised.
-        :returns: The error to raise.
-        """
+        """Return the error of ours for one of the client's."""
         return self._server.explain(_unwrap(error))
 
     def beat(self, queue: str) -> None:
-        """Do nothing: the broker notices by itself when a worker dies.
-
-        :param queue: Name of the queue.
-        """
+        """Do nothing: the broker notices by itself when a worker dies."""
 
     def was_redelivered(self, message: Message) -> bool:
-        """Tell whether a consumer had the message before.
-
-        :param message: The message.
-        :returns: Whether it is so.
-        """
+        """Tell whether a consumer had the message before."""
         return bool(getattr(message, "redelivered", False))
 
     def bury(self, message: Message) -> None:
-        """Add a message to the dead letters.
-
-        :param message: The message.
-        """
+        """Add a message to the dead letters."""
         with self.broker.turn:
             self.broker.declare_queue(message.queue_name, ensure=True)
             try:
@@ -347,20 +313,11 @@ class OverRabbit:
                 raise
 
     def list_dead(self, queue: str) -> list[Message]:
-        """Return the messages among the dead letters.
-
-        :param queue: Name of the queue.
-        :returns: The messages.
-        """
+        """Return the messages among the dead letters."""
         return [message for _, _, message in self._take_dead(queue)]
 
     def drop(self, queue: str, id: str, failed: object) -> None:
-        """Remove a message from the dead letters.
-
-        :param queue: Name of the queue.
-        :param id: The identifier of its task.
-        :param failed: When the task was given up.
-        """
+        """Remove the dead letter of a task that was given up at that moment."""
         for channel, tag, message in self._take_dead(queue):
             if _is_letter(message, id, failed):
                 channel.basic_ack(tag)

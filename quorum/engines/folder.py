@@ -79,11 +79,7 @@ class AmazonFolder:
         """Do nothing: no file stays open."""
 
     def find(self, name: str) -> Facts | None:
-        """Return the facts of an object.
-
-        :param name: Its name.
-        :returns: The facts; None if there is no such object.
-        """
+        """Return the facts of an object."""
         with self._explained(name):
             found = _open(self._path(name))
         if found is None:
@@ -92,12 +88,7 @@ class AmazonFolder:
         return found[0]
 
     def read(self, name: str) -> tuple[Facts, Iterator[bytes]]:
-        """Return the facts and the content of an object.
-
-        :param name: Its name.
-        :returns: The facts, and the content in chunks.
-        :raises ServiceRefusedError: If there is no such object.
-        """
+        """Return the facts and the content of an object."""
         with self._explained(name):
             found = _open(self._path(name))
         if found is None:
@@ -108,14 +99,7 @@ class AmazonFolder:
     def write(
         self, name: str, body: t.IO[bytes], content_type: str, metadata: dict[str, str]
     ) -> Facts:
-        """Write an object, in one step for those who look.
-
-        :param name: Its name.
-        :param body: The content.
-        :param content_type: Its media type.
-        :param metadata: What is kept with it.
-        :returns: The facts.
-        """
+        """Write an object, in one step for those who look."""
         digest, size = hashlib.md5(usedforsecurity=False), 0
         with self._explained(name), replacing(self._path(name)) as file:
             while chunk := body.read(_CHUNK):
@@ -128,20 +112,13 @@ class AmazonFolder:
         return facts
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete objects; one that is not there is no error.
-
-        :param names: Their names.
-        """
+        """Delete objects; one that is not there is no error."""
         for name in names:
             with self._explained(name):
                 self._path(name).unlink(missing_ok=True)
 
     def scan(self, prefix: str) -> Iterator[Facts]:
-        """Find objects; the facts of all of them are read before the first is given.
-
-        :param prefix: How their names start.
-        :yields: The facts, in the order of the names as UTF-8.
-        """
+        """Find objects; the facts of all of them are read before the first is given."""
         known = []
         with self._explained(prefix):
             for path in self._folder.iterdir():
@@ -153,14 +130,7 @@ class AmazonFolder:
         yield from sorted(chosen, key=lambda facts: facts.name.encode())
 
     def sign(self, name: str, method: str, seconds: int) -> str:
-        """Not there.
-
-        :param name: Not needed.
-        :param method: Not needed.
-        :param seconds: Not needed.
-        :returns: Never.
-        :raises UnsupportedError: Always.
-        """
+        """Raise an ``UnsupportedError``: nobody serves the folder."""
         hint = "AMAZON_ENDPOINT names a folder, which nobody serves."
         raise UnsupportedError("A URL of an object", hint)
 

@@ -49,11 +49,7 @@ class Packing:
     """Encodes and decodes; an app context makes no difference."""
 
     def encode(self, value: object) -> bytes:
-        """Return what Redis keeps of a value.
-
-        :param value: The value.
-        :returns: The bytes; their first one says how to read them.
-        """
+        """Return what Redis keeps of a value."""
         # A tag of the app's own may be for lists.
         if len(session_json_serializer.order) != _TAGS:
             return _tag(value)
@@ -67,22 +63,13 @@ class Packing:
             return _tag(value)
 
     def decode(self, raw: bytes) -> t.Any:
-        """Return the value that :meth:`encode` was given.
-
-        :param raw: What Redis keeps of it.
-        :returns: The value.
-        """
+        """Return the value that :meth:`encode` was given."""
         if raw[:1] in (_PLAIN, _MIXED):
             return ormsgpack.unpackb(memoryview(raw)[1:], ext_hook=_unpack_tagged)
         return _untag(raw)
 
     def differs(self, raw: bytes, stored: bytes) -> bool:
-        """Tell whether two encoded values are not the same.
-
-        :param raw: One of them, as it is encoded today.
-        :param stored: What Redis has.
-        :returns: Whether they differ.
-        """
+        """Tell whether two encoded values are not the same."""
         if raw == stored:
             return False
         if stored.startswith(_PLAIN):

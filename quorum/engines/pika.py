@@ -218,11 +218,7 @@ class AMQPBroker:
             raise self.explain(error) from error
 
     def explain(self, error: BaseException) -> ServiceError:
-        """Return the error of ours for one of a connection.
-
-        :param error: What pika raised.
-        :returns: The error to raise.
-        """
+        """Return the error of ours for one of a connection."""
         cause = _find_cause(error)
         if isinstance(cause, ssl.SSLCertVerificationError):
             reason = f"its certificate is not trusted: {cause.verify_message}"

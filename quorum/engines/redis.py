@@ -74,33 +74,14 @@ class RedisServer:
             raise self.explain(error) from error
 
     def read(self, key: str, milliseconds: str) -> bytes | None:
-        """Return the value of a key, and have it live so long from now on.
-
-        :param key: The key.
-        :param milliseconds: How long.
-        :returns: The value; None if there is none.
-        :raises ServiceRefusedError: If the server does not take the password, or the
-            key has a value of another type.
-        :raises ServiceUnavailableError: If the server cannot be reached, or cannot
-            write just now.
-        """
+        """Return the value of a key, and have it live so long from now on."""
         found = self._ask("GETEX", key, "PX", milliseconds)
         return t.cast("bytes | None", found)
 
     def run(
         self, script: Script, keys: Sequence[str], values: Sequence[str | bytes]
     ) -> t.Any:
-        """Run a script in one round trip; a server that lacks it is sent its text.
-
-        :param script: The script.
-        :param keys: Its ``KEYS``.
-        :param values: Its ``ARGV``.
-        :returns: What it returns, as bytes.
-        :raises ServiceRefusedError: If the server does not take the password, or the
-            script.
-        :raises ServiceUnavailableError: If the server cannot be reached, or cannot
-            write just now.
-        """
+        """Run a script in one round trip; a server that lacks it is sent its text."""
         rest = (len(keys), *keys, *values)
         try:
             return self._ask("EVALSHA", script.digest, *rest)
@@ -132,11 +113,7 @@ class RedisServer:
             raise self.explain(error) from error
 
     def explain(self, error: BaseException) -> ServiceError:
-        """Return the error of ours for one of redis-py's.
-
-        :param error: What redis-py raised.
-        :returns: The error to raise.
-        """
+        """Return the error of ours for one of redis-py's."""
         place = ("redis", self._host, self._port)
         if isinstance(error, _REFUSED) and not isinstance(error, _PASSING):
             return ServiceRefusedError(*place, f"the server refused: {error}")
