@@ -121,21 +121,12 @@ def to_plain(title: str, values: Mapping[str, object], hide: bool = False) -> Do
 
 
 def to_read(document: Document) -> Document:
-    """Return a plain document as a server's would have been read.
-
-    :param document: The document, of BSON's own types only.
-    :returns: A copy, with the types that :data:`READ` makes.
-    """
+    """Return a plain document as a server's would have been read."""
     return bson.decode(bson.encode(document, codec_options=_WRITE), READ)
 
 
 def is_same(first: object, second: object) -> bool:
-    """Say whether two plain values are stored alike: 1 is neither 1.0 nor True.
-
-    :param first: A value.
-    :param second: Another one.
-    :returns: Whether their bytes are the same.
-    """
+    """Say whether two plain values are stored alike: 1 is neither 1.0 nor True."""
     if type(first) is type(second) and type(first) in SIMPLE:
         return first == second
     return bson.encode({"": first}) == bson.encode({"": second})

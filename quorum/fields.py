@@ -127,11 +127,7 @@ _FACTS: t.Final[dict[type, Facts]] = {}
 
 
 def get_facts(model: type[pydantic.BaseModel]) -> Facts:
-    """Return what is known of a model class.
-
-    :param model: The class.
-    :returns: The facts.
-    """
+    """Return what is known of a model class."""
     facts = _FACTS.get(model)
     if facts is None:
         model.model_rebuild()  # what was put off until a name or a use

@@ -149,11 +149,7 @@ class Redactor:
         self._pattern = re.compile("")
 
     def __call__(self, text: str) -> str:
-        """Return the text with its secrets masked.
-
-        :param text: The text.
-        :returns: The same text when there is nothing to mask.
-        """
+        """Return the text with its secrets masked."""
         if self._count != len(self.secrets):  # an app may get more while it runs
             known = sorted(self.secrets, key=len, reverse=True)
             self._count = len(known)
@@ -182,11 +178,7 @@ class TextFormatter(logging.Formatter):
 
     @staticmethod
     def converter(seconds: float | None = None) -> time.struct_time:
-        """Return the time in UTC, as the ``Z`` behind it says.
-
-        :param seconds: Seconds since the epoch.
-        :returns: The time.
-        """
+        """Return the time in UTC, as the ``Z`` behind it says."""
         return time.gmtime(seconds)
 
     def __init__(self, redact: Callable[[str], str]) -> None:
@@ -196,11 +188,7 @@ class TextFormatter(logging.Formatter):
         self.redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; a traceback adds more lines.
-
-        :param record: The record.
-        :returns: The text, with secrets masked.
-        """
+        """Return the line, with secrets masked; a traceback adds more lines."""
         return self.redact(super().format(record))
 
 
@@ -224,11 +212,7 @@ class JSONFormatter(logging.Formatter):
         self.redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the JSON object.
-
-        :param record: The record.
-        :returns: The text, with secrets masked.
-        """
+        """Return the JSON object, with secrets masked."""
         made = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         shown: dict[str, object] = {
             "time": made.isoformat(timespec="milliseconds"),

@@ -98,11 +98,7 @@ class Page:
         return Directive(name, argument, options, text, place, tuple(around))
 
     def search(self, pattern: str) -> Iterator[tuple[str, Place]]:
-        """Yield each match of a pattern: its first group, and where it is.
-
-        :param pattern: A regular expression with a group.
-        :yields: The match and its place.
-        """
+        """Yield the first group of each match of a pattern, and where it is."""
         for match in re.finditer(pattern, self.text, re.MULTILINE):
             line = self.text.count("\n", 0, match.start(1)) + 1
             yield match[1], Place(self.file, line)
@@ -121,11 +117,7 @@ class Code:
                 self.trees[str(path)] = ast.parse(path.read_bytes(), str(path))
 
     def calls(self, name: str) -> Iterator[tuple[str, Place]]:
-        """Yield the first argument of each call of a function, if it is a text.
-
-        :param name: Name of the function, in whatever module it is.
-        :yields: The text and its place.
-        """
+        """Yield the first argument of each call of a function, if it is a text."""
         for file, tree in self.trees.items():
             for node in ast.walk(tree):
                 if not isinstance(node, ast.Call) or last_name(node.func) != name:
@@ -266,11 +258,7 @@ def check_versions(
 
 
 def check_planned(pages: Sequence[Page]) -> Iterator[Finding]:
-    """Find what is planned, which no release may describe.
-
-    :param pages: The manual.
-    :yields: Each planned block and entry.
-    """
+    """Find what is planned, which no release may describe."""
     for page in pages:
         for entry in page.directives:
             if entry.name == "planned" or entry.options.get("status") == "planned":
@@ -279,11 +267,7 @@ def check_planned(pages: Sequence[Page]) -> Iterator[Finding]:
 
 
 def check_pages(pages: Sequence[Page]) -> Iterator[Finding]:
-    """Find unused terms, words left for later, and Python that nothing runs.
-
-    :param pages: The manual.
-    :yields: Each of them.
-    """
+    """Find unused terms, words left for later, and Python that nothing runs."""
     used: set[str] = set()
     for page in pages:
         for text, _ in page.search(r":term:`([^`]+)`"):
@@ -314,11 +298,7 @@ _PLAIN = {"console", "css", "html", "html+jinja", "ini", "json", "rst", "text", 
 
 
 def last_name(node: ast.AST | None) -> str:
-    """Return the plain name of a name or of an attribute.
-
-    :param node: The expression.
-    :returns: The name, empty for any other expression.
-    """
+    """Return the plain name of a name or of an attribute, else nothing."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""

@@ -115,11 +115,7 @@ def to_key(name: str) -> str:
 
 
 def find_models(annotation: object) -> list[type[pydantic.BaseModel]]:
-    """Return the models in the type of a field, as in ``list[Address] | None``.
-
-    :param annotation: The type.
-    :returns: The models.
-    """
+    """Return the models in the type of a field, as in ``list[Address] | None``."""
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         return [annotation]
     inner = t.get_args(annotation)

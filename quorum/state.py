@@ -121,11 +121,7 @@ class State:
             self.values.update({**kept, variable: found.value})
 
     def settings(self, cls: type[G]) -> G:
-        """Return the settings of a class, made on first use.
-
-        :param cls: The class.
-        :returns: Its only instance in this app.
-        """
+        """Return the settings of a class, made on first use."""
         made = self._settings.get(cls)
         if made is None:
             with self._lock:
@@ -139,11 +135,7 @@ class State:
         return t.cast(G, made)
 
     def handle(self, service: Service[S, E]) -> Handle[S, E]:
-        """Return the handle of a service, made on first use.
-
-        :param service: The recipe.
-        :returns: Its only handle in this app.
-        """
+        """Return the handle of a service, made on first use."""
         handle = self._handles.get(service.name)
         if handle is None:
             with self._lock:
@@ -219,10 +211,7 @@ def loaded_states() -> list[State]:
 
 
 def find_state() -> State | None:
-    """Return the state of the app in use, None when there is none or it is unclear.
-
-    :returns: The state of the app of the current context, else of the only app loaded.
-    """
+    """Return the state of the app in use, None when there is none or it is unclear."""
     context = app_context.get(None)
     if context is None:
         return only_state
