@@ -59,7 +59,11 @@ def _mongodb(server: MongoServer) -> Case:
         server,
         {"MONGOHQ_URL": server.url, "MONGODB_TIMEOUT": 1},
         {"MONGOHQ_URL": f"mongodb://{quote(server.user)}:wrong-sesame@{place}"},
-        lambda port: {"MONGOHQ_URL": f"mongodb://ann:sesame@127.0.0.1:{port}/shop"},
+        # PyMongo looks for a server as long as it may.
+        lambda port: {
+            "MONGOHQ_URL": f"mongodb://ann:sesame@127.0.0.1:{port}/shop",
+            "MONGODB_TIMEOUT": 1,
+        },
     )
 
 
