@@ -172,6 +172,8 @@ class Server(abc.ABC):
     def pause(self) -> None:
         """Make the server hang: it still listens but answers nobody."""
         self._signal(signal.SIGSTOP)
+        # Its threads stop one after the other, and may answer until then.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let a paused server go on."""
