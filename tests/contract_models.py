@@ -347,6 +347,13 @@ class ModelContract:
         with pytest.raises(quorum.ConflictError):
             other.save()
 
+    def test_deleting_what_was_never_saved_does_nothing(self, app: flask.Flask) -> None:
+        Person(name="Ann", email="ann@example.org").save()
+
+        Person(name="Ben", email="ben@example.org").delete()
+
+        assert Person.count() == 1
+
     def test_a_deleted_document_is_not_saved_again(self, app: flask.Flask) -> None:
         person = make_person().save()
         other = Person.get(name="Ann")

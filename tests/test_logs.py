@@ -290,6 +290,17 @@ def test_extras_cannot_stand_in_for_what_a_record_says(
     assert json.loads(line)["time"] != "never"
 
 
+def test_json_has_the_stack_that_was_asked_for(
+    make_app: MakeApp, tmp_path: pathlib.Path
+) -> None:
+    make_app(logger="shop", LOG_FOLDER=str(tmp_path), LOG_FORMAT="json")
+
+    quorum.error("here", stack_info=True)
+
+    (line,) = _lines(tmp_path)
+    assert "test_json_has_the_stack_that_was_asked_for" in json.loads(line)["stack"]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), b"\xff", {1}])
 def test_extras_that_json_does_not_know_become_text(
     make_app: MakeApp, tmp_path: pathlib.Path, value: object

@@ -4,9 +4,11 @@ import datetime as dt
 import json
 
 import bson
+import pymongo.errors
 import pytest
 
 import quorum
+from quorum.engines.pymongo import talk
 from tests.conftest import MakeApp
 
 DIGITS = "6b031a82b089c967c135a2d2"
@@ -65,3 +67,24 @@ def test_the_database_must_be_named(make_app: MakeApp) -> None:
     for function in (quorum.get_mongo_db, quorum.drop_mongo_db):
         with pytest.raises(quorum.SettingMissingError, match=r"load\(mongo_database="):
             function()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (pymongo.errors.ExecutionTimeout("too slow", 50), True),
+        (pymongo.errors.NetworkTimeout("no answer"), True),
+        (pymongo.errors.OperationFailure("not allowed", 13), False),
+        (pymongo.errors.InvalidOperation("not like this"), False),
+    ],
+    ids=["limit", "network", "refusal", "wrong use"],
+)
+def test_what_may_work_later_is_told_from_what_never_will(
+    error: pymongo.errors.PyMongoError, expected: bool
+) -> None:
+    with pytest.raises(quorum.ServiceError) as caught, talk("mongodb", "db1", 27017):
+        raise error
+
+    assert caught.value.retryable is expected
+    assert isinstance(caught.value, quorum.ServiceUnavailableError) is expected
+    assert str(error).partition(",")[0] in str(caught.value)

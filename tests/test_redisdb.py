@@ -8,6 +8,8 @@ import flask
 import pytest
 
 import quorum
+from quorum.redisdb import SERVICE
+from quorum.state import get_handle
 from tests.conftest import MakeApp
 
 
@@ -56,3 +58,14 @@ def test_apps_have_clients_of_their_own() -> None:
     for app in apps:
         with app.app_context():
             assert quorum.get_redis().get("name") == app.name.encode()
+
+
+def test_a_unix_socket_is_named_by_its_path_alone(make_app: MakeApp) -> None:
+    make_app(REDISTOGO_URL="unix://:sesame@/run/none/socket?db=0")
+
+    with pytest.raises(quorum.ServiceUnavailableError) as caught:
+        get_handle(SERVICE).engine.ping()
+
+    assert get_handle(SERVICE).engine.address == "/run/none/socket"
+    assert (caught.value.host, caught.value.port) == ("/run/none/socket", 0)
+    assert "sesame" not in str(caught.value)
