@@ -2,6 +2,8 @@
 
 import json
 import math
+import pathlib
+import re
 from collections.abc import Callable
 
 import pytest
@@ -24,6 +26,33 @@ from tests.benchmarks.request import answer, log_and_answer, make_app, make_requ
 from tests.servers import SmtpServer
 
 SHORT = Effort(seconds=0, rounds=1)
+_SIGNS = str.maketrans({"≤": "<=", "≥": ">="})
+PAGE = pathlib.Path(__file__).parent.parent / "doc/source/performance.rst"
+
+
+def find_told(text: str) -> dict[str, dict[str, str]]:
+    """Return the measures that the manual has of each benchmark, and their goals."""
+    told: dict[str, dict[str, str]] = {}
+    for part in re.split("^Benchmark ", text, flags=re.MULTILINE)[1:]:
+        rows = re.findall(r"   \* - ``(.+)``\n     - (.+)\n", part)
+        told[part.split("``")[1]] = {
+            name: goal.translate(_SIGNS).removeprefix("none") for name, goal in rows
+        }
+    return told
+
+
+def find_false(text: str, benchmark: str, rows: list[Row]) -> set[str]:
+    """Return the measures of the manual that a benchmark has not, or not so."""
+    kinds = re.compile(" on (memory|ferretdb|mongod|given)$")
+    goals = {kinds.sub("", row.name): row.goal for row in rows}
+    # What is printed with a server or a peer only.
+    rare = re.compile("^round trips,|Flask-|MongoEngine")
+    return {
+        name
+        for name, goal in find_told(text)[benchmark].items()
+        if (key := kinds.sub("", name)) in goals or not rare.search(name)
+        if goals.get(key) != goal
+    }
 
 
 @pytest.mark.parametrize("name", sorted(set(find_benchmarks()) - SERVED))
@@ -34,6 +63,31 @@ def test_benchmark_gives_its_rows_and_keeps_its_counts_in_bounds(name: str) -> N
     assert len({row.name for row in rows}) == len(rows)
     assert all(math.isfinite(row.value) for row in rows)
     assert [row for row in rows if row.exact and not row.ok] == []
+    assert find_false(PAGE.read_text(), name, rows) == set()
+
+
+def test_the_manual_has_every_benchmark() -> None:
+    told = find_told(PAGE.read_text())
+
+    # The one of dramatiq needs a server to be there at all.
+    assert told.keys() == {*find_benchmarks(), "dramatiq"}
+    assert all(told.values())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "false"),
+    [
+        ("``load()``\n     - ≤ 2\n", "``load()``\n     - ≤ 1\n", "load()"),
+        ("``load()``\n", "``unload()``\n", "unload()"),
+    ],
+)
+def test_a_false_measure_of_the_manual_is_found(old: str, new: str, false: str) -> None:
+    text = PAGE.read_text()
+    assert old in text
+    rows = list(find_benchmarks()["load"](SHORT))
+
+    assert find_false(text, "load", rows) == set()
+    assert find_false(text.replace(old, new), "load", rows) == {false}
 
 
 def test_import_quorum_imports_no_client_of_third_parties() -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.benchmarks import find_benchmarks
 from tests.benchmarks.measuring import SERVED, Effort
 from tests.servers import RabbitServer, SwiftServer
+from tests.test_benchmarks import PAGE, find_false
 
 BENCHMARKS = find_benchmarks()
 
@@ -22,3 +23,4 @@ def test_benchmark_on_a_server_gives_its_rows(name: str) -> None:
     assert rows
     assert len({row.name for row in rows}) == len(rows)
     assert all(math.isfinite(row.value) for row in rows)
+    assert find_false(PAGE.read_text(), name, rows) == set()
