@@ -182,7 +182,7 @@ def find_miscopied(browser: Browser) -> list[str]:
         if lines[0].startswith(("$ ", ">>> ")):
             typed, goes_on = [], False
             for line in lines:
-                prompt = re.match(r"\$ |> |>>> |\.\.\. ?", line)
+                prompt = re.match(r"\$ |> |>>> |\.\.\. ", line)
                 if prompt or goes_on:
                     typed.append(line[prompt.end() if prompt else 0 :])
                 goes_on = (prompt or goes_on) and line.endswith("\\")
