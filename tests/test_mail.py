@@ -698,6 +698,11 @@ def test_a_mail_that_every_receiver_refuses_is_not_sent(
         (Fault("ehlo", "silent"), ServiceUnavailableError, "answer in time"),
         (Fault("mail", "silent"), ServiceUnavailableError, "answer in time"),
         (Fault("data", "silent"), ServiceUnavailableError, "answer in time"),
+        (Fault("connect", 499), ServiceUnavailableError, "499 scripted fault"),
+        (Fault("connect", 500), ServiceRefusedError, "500 scripted fault"),
+        (Fault("mail", 400), ServiceUnavailableError, "400 scripted fault"),
+        (Fault("mail", 499), ServiceUnavailableError, "499 scripted fault"),
+        (Fault("mail", 500), ServiceRefusedError, "500 scripted fault"),
         (Fault("mail", 451), ServiceUnavailableError, "451 scripted fault"),
         (Fault("mail", 550), ServiceRefusedError, "550 scripted fault"),
         (Fault("data", 451), ServiceUnavailableError, "451 scripted fault"),
@@ -948,12 +953,15 @@ def test_a_user_needs_a_password_that_smtplib_can_send(make_app: MakeApp) -> Non
         place = f"{server.host}:{server.port}"
         insecure = {"SMTP_INSECURE_AUTH": True}
         make_app(SMTP_URL=f"smtp://ann@{place}", **insecure)
-        with pytest.raises(SettingMissingError, match="SMTP_PASSWORD"):
+        with pytest.raises(SettingMissingError, match="to the user 'ann'") as missing:
             quorum.send_mail(**HELLO)
+        assert missing.value.name == "SMTP_PASSWORD"
         quorum.unload()
 
         make_app(SMTP_URL=f"smtp://ann:ges%C3%A4usel@{place}", **insecure)
-        with pytest.raises(ConfigError, match="have to be ASCII") as info:
+        with pytest.raises(
+            ConfigError, match=r"^SMTP_PASSWORD \(mail\): .* ASCII"
+        ) as info:
             quorum.send_mail(**HELLO)
 
         assert "usel" not in str(info.value)
@@ -1066,17 +1074,33 @@ def test_a_file_that_holds_no_certificates_is_named(
     make_app: MakeApp, tmp_path: pathlib.Path
 ) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
-    for path in ("ca.pem", "gone.pem"):
-        make_app(SMTP_URL="smtp://localhost", SMTP_CA_FILE=str(tmp_path / path))
-        with pytest.raises(ConfigError, match=r"SMTP_CA_FILE .*cannot be used"):
+    reasons = {
+        "ca.pem": "it holds no certificates",
+        "gone.pem": "No such file or directory",
+    }
+    for name, reason in reasons.items():
+        path = str(tmp_path / name)
+        make_app(SMTP_URL="smtp://localhost", SMTP_CA_FILE=path)
+        with pytest.raises(ConfigError) as info:
             quorum.send_mail(**HELLO)
+        assert str(info.value) == (
+            f"SMTP_CA_FILE (mail): {path!r} cannot be used: {reason}."
+        )
         quorum.unload()
 
 
-def test_a_line_break_in_an_answer_makes_no_line_of_the_log() -> None:
-    assert smtp._read_answer(550, b"no\r\n2026 ERROR \x1b[31mfake\xff") == (
-        "550 no 2026 ERROR [31mfake�"
-    )
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"no\r\n2026 ERROR \x1b[31mfake\xff", "550 no 2026 ERROR [31mfake�"),
+        ("Line too long.", "550 Line too long."),
+        (b" ", "550"),
+        (b"x" * 1000, f"550 {'x' * 496}"),
+    ],
+    ids=["control characters", "text", "nothing", "long"],
+)
+def test_an_answer_is_one_short_line_of_the_log(answer: bytes | str, text: str) -> None:
+    assert smtp._read_answer(550, answer) == text
 
 
 def test_a_caller_that_handles_an_error_changes_nothing(make_app: MakeApp) -> None:

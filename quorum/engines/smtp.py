@@ -258,7 +258,7 @@ class SMTPServer:
         """Keep a connection after a refusal, if it can go on."""
         try:
             code, _ = connection.rset()
-        except (smtplib.SMTPException, OSError):
+        except OSError:
             code = 0
         if code == 250:
             self._keep(connection)
@@ -332,7 +332,7 @@ class SMTPServer:
             if error.smtp_code >= 500:
                 raise ServiceRefusedError(*self._place, reason) from error
             raise ServiceUnavailableError(*self._place, reason) from error
-        except (_LostError, smtplib.SMTPException, OSError) as error:
+        except (_LostError, OSError) as error:
             raise ServiceUnavailableError(
                 *self._place, _explain(error, outer)
             ) from error
@@ -355,8 +355,9 @@ def _before_the_end() -> Iterator[None]:
 def _make_context(ca_file: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        reason = error.strerror or "it holds no certificates"
+    except OSError as error:
+        unread = not isinstance(error, ssl.SSLError)
+        reason = error.strerror if unread else "it holds no certificates"
         fault = f"{ca_file!r} cannot be used: {reason}."
         raise ConfigError(Problem("SMTP_CA_FILE", "mail", fault)) from error
 
