@@ -1038,10 +1038,16 @@ def test_a_server_is_told_the_size_if_it_wants_to_know(
 def test_a_server_is_told_that_an_address_is_international(make_app: MakeApp) -> None:
     with FaultySmtpServer() as server:
         make_app(SMTP_URL=server.url)
-        quorum.send_mail(**(HELLO | {"receivers": "zoë@example.org"}))
+        arguments = HELLO | {"receivers": "zoë@example.org"}
+        quorum.send_mail(**arguments)
+        quorum.send_mail_a(**arguments).result(PATIENCE)
 
-    size = len(server.received[0].data)
-    assert server.lines[1].endswith(f" SIZE={size} SMTPUTF8 BODY=8BITMIME")
+    told = [line.partition("> ")[2] for line in server.lines if line[:4] == "mail"]
+    assert told == [
+        f"SIZE={len(received.data)} SMTPUTF8 BODY=8BITMIME"
+        for received in server.received
+    ]
+    assert len(told) == 2
 
 
 def test_a_server_that_is_not_there_is_named(make_app: MakeApp) -> None:
