@@ -302,7 +302,9 @@ def test_a_mail_that_cannot_be_sent_makes_no_connection(
 
 
 def test_a_mail_of_the_size_of_the_limit_is_sent(make_app: MakeApp) -> None:
-    arguments = HELLO | {"headers": {"Message-ID": "<17@example.org>"}}
+    arguments: dict[str, t.Any] = HELLO | {
+        "headers": {"Message-ID": "<17@example.org>"}
+    }
     app = make_app(SMTP_URL="memory:")
     size = len(quorum.send_mail(app, **arguments).as_bytes())
     quorum.unload()
@@ -543,7 +545,7 @@ def test_mail_in_the_background_is_composed_at_the_call(make_app: MakeApp) -> No
     order = {"name": "first"}
 
     with app.test_request_context("/"):
-        arguments = HELLO | {"data": None, "plain": "mail.txt"}
+        arguments: dict[str, t.Any] = HELLO | {"data": None, "plain": "mail.txt"}
         task = quorum.send_mail_a(**arguments, context={"order": order})
         order["name"] = "second"
     task.result(PATIENCE)
@@ -1020,7 +1022,9 @@ def test_an_international_address_needs_a_server_that_takes_it(
 def test_a_server_is_told_the_size_if_it_wants_to_know(
     make_app: MakeApp, extensions: tuple[str, ...], options: str
 ) -> None:
-    arguments = HELLO | {"headers": {"Message-ID": "<17@example.org>"}}
+    arguments: dict[str, t.Any] = HELLO | {
+        "headers": {"Message-ID": "<17@example.org>"}
+    }
     make_app(SMTP_URL="memory:")
     size = len(quorum.send_mail(**arguments).as_bytes())
     quorum.unload()
@@ -1038,7 +1042,7 @@ def test_a_server_is_told_the_size_if_it_wants_to_know(
 def test_a_server_is_told_that_an_address_is_international(make_app: MakeApp) -> None:
     with FaultySmtpServer() as server:
         make_app(SMTP_URL=server.url)
-        arguments = HELLO | {"receivers": "zoë@example.org"}
+        arguments: dict[str, t.Any] = HELLO | {"receivers": "zoë@example.org"}
         quorum.send_mail(**arguments)
         quorum.send_mail_a(**arguments).result(PATIENCE)
 
