@@ -780,7 +780,9 @@ def test_the_end_of_the_interpreter_drains_too(
     assert process.returncode == 0
 
 
-def test_retries_wait_longer_each_time_with_jitter() -> None:
+def test_retries_wait_longer_each_time_with_jitter(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     settings = QueueSettings({"QUEUE_BACKOFF": 2.0})
 
     for tries, longest in ((1, 2), (2, 4), (3, 8), (60, 3600)):
@@ -788,6 +790,10 @@ def test_retries_wait_longer_each_time_with_jitter() -> None:
         known = [wait for wait in waits if wait is not None]
 
         assert longest / 2 <= min(known) < max(known) <= longest
+        said = caplog.records[-1]
+        assert f" {known[-1]:.1f} seconds ({tries} of 99)" in said.getMessage()
+        assert said.levelno == logging.WARNING
+        assert said.exc_info
     assert settings.retry_after(OSError(), "pay", 100, 99) is None
 
 
