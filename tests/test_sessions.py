@@ -349,6 +349,41 @@ def test_error_of_the_session_is_logged_once(
     assert "'cart' cannot be stored" in caplog.text
 
 
+def test_redis_that_is_gone_is_logged_and_answered_with_503(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = shop.browser()
+    shop.put(client, cart=1)
+    server = shop.redis().connection_pool.connection_kwargs["server"]
+
+    server.connected = False
+    response = shop.visit(client, dict)
+    server.connected = True
+
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+    (record,) = [r for r in caplog.records if r.name == "quorum.sessions"]
+    assert record.levelno == logging.ERROR
+    assert "redis at memory:" in record.getMessage()
+    assert shop.read(client) == {"cart": 1}
+
+
+def test_session_that_could_not_be_read_is_not_asked_for_again(shop: Shop) -> None:
+    client = shop.browser()
+    shop.put(client, cart=1)
+    server = shop.redis().connection_pool.connection_kwargs["server"]
+
+    def act(session: SessionMixin) -> None:
+        for connected in (False, True):
+            server.connected = connected
+            with pytest.raises(quorum.ServiceUnavailableError):
+                dict(session)
+
+    shop.ask(client, act)
+
+    assert shop.read(client) == {"cart": 1}
+
+
 def test_session_over_its_limit_names_the_largest_change(make_app: MakeApp) -> None:
     shop = Shop(
         make_app(
