@@ -77,6 +77,11 @@ class OverMemory:
             del self.dead[id]
 
 
+@pytest.fixture(autouse=True)
+def no_notes() -> None:
+    rest(0)
+
+
 @pytest.fixture
 def open(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     monkeypatch.setattr(engine, "connect", OverMemory)
@@ -345,6 +350,7 @@ def test_dead_letters_are_told_the_oldest_first(open: Open) -> None:
     queue = t.cast(t.Any, get_broker(get_state()))
     for name in ("second", "third"):
         quorum.run_background(fail, ["error"], description=name)
+        took()
         end = time.monotonic() + PATIENCE
         while name not in {letter.name for letter in queue.list_letters(get_state())}:
             assert time.monotonic() < end
