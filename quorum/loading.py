@@ -227,7 +227,8 @@ def check_services() -> dict[str, QuorumError | None]:
     :raises NotLoadedError: If no app is loaded.
     :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
-    handles = map(get_state().handle, SERVICES)
+    state = get_state()
+    handles = [state.handle(service) for service in SERVICES]
     return {item.service.name: item.ask() for item in handles if item.configured}
 
 
