@@ -34,7 +34,8 @@ from quorum.state import KEY, State, get_state
 F = t.TypeVar("F", bound=Callable[..., object])
 
 #: The recipes of all services, in the order in which people read about them.
-SERVICES: t.Final[tuple[Service[t.Any, t.Any], ...]] = (
+# Not Final: pyright would know each one's type, and no common one.
+SERVICES: tuple[Service[t.Any, t.Any], ...] = (
     mail.SERVICE,
     redisdb.SERVICE,
     mongodb.SERVICE,
@@ -227,8 +228,7 @@ def check_services() -> dict[str, QuorumError | None]:
     :raises NotLoadedError: If no app is loaded.
     :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
-    state = get_state()
-    handles = [state.handle(service) for service in SERVICES]
+    handles = map(get_state().handle, SERVICES)
     return {item.service.name: item.ask() for item in handles if item.configured}
 
 
