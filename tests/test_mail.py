@@ -1035,8 +1035,8 @@ def test_a_server_is_told_the_size_if_it_wants_to_know(
         assert get_handle(SERVICE).engine.address == f"{server.host}:{server.port}"
         quorum.send_mail(**arguments)
 
-    told = f"mail FROM:<shop@example.org>{options.format(size=size)}"
-    assert server.lines[1] == told
+    told = f"mail from:<shop@example.org>{options.format(size=size)}"
+    assert server.lines[1].replace("FROM", "from") == told  # Python 3.13 says it so
 
 
 def test_a_server_is_told_that_an_address_is_international(make_app: MakeApp) -> None:
