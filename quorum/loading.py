@@ -302,10 +302,11 @@ def _run_base(state: State, settings: AppSettings) -> None:
 
 
 def _run_waitress(state: State, settings: AppSettings) -> None:
-    serve = require("waitress:serve")
+    # waitress.serve() would set up logging, and quorum's handler give way to that.
+    create_server = require("waitress:create_server")
     _call_run_of(state)
     try:
-        serve(state.app, host=settings.host, port=settings.port)
+        create_server(state.app, host=settings.host, port=settings.port).run()
     except OSError as error:
         place = ("server", settings.host, settings.port)
         reason = f"it cannot listen there: {error.strerror}"

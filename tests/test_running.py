@@ -1,11 +1,13 @@
 import collections
 import os
 import pathlib
+import re
 import signal
 import socket
 import sys
 import textwrap
 import time
+import types
 
 import flask
 import pytest
@@ -26,6 +28,11 @@ APP = """
     @app.route("/")
     def index():
         return "hello"
+
+    @app.route("/warn")
+    def warn():
+        quorum.warning("the key is %s.", app.secret_key)
+        return ""
 
     @app.route("/fail")
     def fail():
@@ -65,6 +72,19 @@ def test_run_calls_what_was_registered_once(program: pathlib.Path) -> None:
         output, _ = process.communicate(timeout=PATIENCE)
 
     assert output.count("started in program") == 1
+
+
+def test_records_look_the_same_with_either_server(program: pathlib.Path) -> None:
+    port = free_port()
+    env = clean_environment(PORT=str(port), SECRET_KEY="for the test only")
+
+    with running(program.name, cwd=program.parent, env=env) as process:
+        get(f"http://127.0.0.1:{port}/warn", process)
+        process.terminate()
+        output, _ = process.communicate(timeout=PATIENCE)
+
+    # The time and the identifier are quorum's, and so is the mask over a secret.
+    assert re.search(r"Z WARNING \[\w+\] quorum: the key is \*\*\*\.", output)
 
 
 def test_run_in_debug_mode_reloads_and_starts_once_in_the_process_that_serves(
@@ -194,13 +214,18 @@ def test_waitress_on_a_port_that_is_taken_names_it(tmp_path: pathlib.Path) -> No
 def test_waitress_is_given_host_and_port_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    calls: list[tuple[object, dict[str, object]]] = []
-    monkeypatch.setattr("waitress.serve", lambda app, **kw: calls.append((app, kw)))
+    calls: list[object] = []
+
+    def create_server(app: flask.Flask, **kwargs: object) -> types.SimpleNamespace:
+        calls.append((app, kwargs))
+        return types.SimpleNamespace(run=lambda: calls.append("run"))
+
+    monkeypatch.setattr("waitress.create_server", create_server)
     app = quorum.load(HOST="localhost", PORT=5050)
 
     quorum.run("waitress")
 
-    assert calls == [(app, {"host": "localhost", "port": 5050})]
+    assert calls == [(app, {"host": "localhost", "port": 5050}), "run"]
 
 
 def test_onrun_returns_the_function() -> None:
