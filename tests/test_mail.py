@@ -709,8 +709,10 @@ def test_a_mail_that_every_receiver_refuses_is_not_sent(
         (Fault("mail", 550), ServiceRefusedError, "550 scripted fault"),
         (Fault("data", 451), ServiceUnavailableError, "451 scripted fault"),
         (Fault("data", 554), ServiceRefusedError, "554 scripted fault"),
+        (Fault("final-dot", 400), ServiceUnavailableError, "400 scripted fault"),
         (Fault("final-dot", 451), ServiceUnavailableError, "451 scripted fault"),
         (Fault("final-dot", 552), ServiceRefusedError, "552 scripted fault"),
+        (Fault("final-dot", 599), ServiceRefusedError, "599 scripted fault"),
     ],
 )
 def test_a_failure_is_named_and_the_next_mail_is_sent(
@@ -1229,19 +1231,47 @@ def test_a_password_is_in_no_repr(make_app: MakeApp) -> None:
     assert "sesame" not in f"{settings!r}{settings.server!r}"
 
 
-def test_an_answer_that_means_nothing_is_no_refusal(make_app: MakeApp) -> None:
-    with FaultySmtpServer([Fault("final-dot", 354)]) as server:
+@pytest.mark.parametrize("code", [199, 300, 354, 399, 600])
+def test_an_answer_that_means_nothing_is_no_refusal(
+    make_app: MakeApp, code: int
+) -> None:
+    with FaultySmtpServer([Fault("final-dot", code)]) as server:
         make_app(SMTP_URL=server.url)
 
-        with pytest.raises(MailUncertainError, match="its answer means nothing: 354"):
+        text = f"its answer means nothing: {code} scripted fault"
+        with pytest.raises(MailUncertainError, match=text):
             quorum.send_mail(**HELLO)
 
 
-def test_every_answer_of_the_200s_is_consent(make_app: MakeApp) -> None:
-    with FaultySmtpServer([Fault("final-dot", 252)]) as server:
+@pytest.mark.parametrize("code", [200, 252, 299])
+@pytest.mark.parametrize(
+    ("stage", "only"), [("rcpt", ["bob@example.org"]), ("final-dot", [])]
+)
+def test_every_answer_of_the_200s_is_consent(
+    make_app: MakeApp,
+    stage: t.Literal["rcpt", "final-dot"],
+    only: list[str],
+    code: int,
+) -> None:
+    receivers = ["ann@example.org", "bob@example.org"]
+    with FaultySmtpServer([Fault(stage, code, only)]) as server:
         make_app(SMTP_URL=server.url)
 
-        quorum.send_mail(**HELLO)
+        quorum.send_mail(**(HELLO | {"receivers": receivers}))
+
+        assert server.commands == ["EHLO", "MAIL", "RCPT", "RCPT", "DATA"]
+
+
+@pytest.mark.parametrize("code", [199, 300])
+def test_a_receiver_without_consent_is_refused(make_app: MakeApp, code: int) -> None:
+    receivers = ["ann@example.org", "bob@example.org"]
+    with FaultySmtpServer([Fault("rcpt", code, ["bob@example.org"])]) as server:
+        make_app(SMTP_URL=server.url)
+
+        with pytest.raises(ReceiversRefusedError) as info:
+            quorum.send_mail(**(HELLO | {"receivers": receivers}))
+
+        assert info.value.refused == {"bob@example.org": f"{code} scripted fault"}
 
         assert "QUIT" not in server.commands
 
