@@ -100,6 +100,7 @@ def test_run_in_debug_mode_reloads_and_starts_once_in_the_process_that_serves(
         (tmp_path / "program.py").write_text(source.replace('"hello"', '"changed"'))
         second, deadline = first, time.monotonic() + PATIENCE
         while second == first and time.monotonic() < deadline:
+            time.sleep(0.05)  # a line of log a request would fill the pipe
             second = get(f"http://127.0.0.1:{port}/", process)
         os.killpg(process.pid, signal.SIGTERM)
         output = process.stdout.read() if process.stdout else ""
