@@ -444,7 +444,7 @@ class QueueContract(Contract):
         assert len(rest(0)) == 2  # it had all of its tries again
 
     def test_a_task_that_gets_no_context_is_tried_again_and_not_lost(
-        self, open: Open
+        self, open: Open, caplog: pytest.LogCaptureFixture
     ) -> None:
         app = open()
         refused: list[flask.Flask] = []
@@ -460,6 +460,7 @@ class QueueContract(Contract):
             letter = self.wait_for_letter(get_broker(get_state()))
 
         assert letter.reason == "ConnectionError: no database"
+        assert "The task 'tests.tasks_contract:note' failed." in caplog.text
         assert len(refused) == 2
         assert rest(0) == []
 

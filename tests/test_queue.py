@@ -8,6 +8,7 @@ import sys
 import time
 import typing as t
 from collections.abc import Iterator
+from queue import SimpleQueue
 
 import dramatiq
 import fakeredis
@@ -52,15 +53,19 @@ class OverMemory:
     def __init__(self, settings: QueueSettings, middleware: list[Middleware]) -> None:
         self.broker = StubBroker(middleware)
         self.dead: dict[str, Message] = {}
+        self.beats: list[tuple[str, float]] = []
+        self.closed = False
 
     def explain(self, error: BaseException) -> ServiceError:
         return ServiceUnavailableError("memory", "", 0, str(error))
 
-    def beat(self, queue: str) -> None: ...
+    def beat(self, queue: str) -> None:
+        self.beats.append((queue, time.monotonic()))
 
     def ping(self) -> None: ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.closed = True
 
     def was_redelivered(self, message: Message) -> bool:
         return bool(message.options.get("redelivered"))
@@ -70,9 +75,11 @@ class OverMemory:
 
     def list_dead(self, queue: str) -> list[Message]:
         nacked = t.cast(list[Message], self.broker.dead_letters)
-        return [*self.dead.values(), *nacked]
+        dead = [*self.dead.values(), *nacked]
+        return [message for message in dead if message.queue_name == queue]
 
     def drop(self, queue: str, id: str, failed: object) -> None:
+        assert self.dead[id].queue_name == queue
         if self.dead[id].kwargs["failed"] == failed:
             del self.dead[id]
 
@@ -115,18 +122,46 @@ def test_a_task_that_ended_its_worker_too_often_is_set_aside(
     message.kwargs.update(args=[], kwargs={}, moment=None, retries=9)
     message.options["redelivered"] = True
     queue = engine._server.broker
+    quorum.run_background(note)
+    took()
+    assert store.keys() == []  # the first start is not counted
 
     store.set("quorum:bills:starts:one", 1)
     queue.enqueue(message)
     assert took().args == ()
+    end = time.monotonic() + PATIENCE
     while store.exists("quorum:bills:starts:one"):
-        pass  # an end that is a good one is a new beginning
+        assert time.monotonic() < end  # a good end is a new beginning
     store.set("quorum:bills:starts:one", 2)
     queue.enqueue(message)
 
     letter = QueueContract().wait_for_letter(engine)
+    told = "The task 'tests.tasks_contract:note' "
+    assert told in letter.reason
     assert "It was started 3 times and never ended" in letter.reason
     assert rest(0.1) == []
+
+
+def test_the_starts_of_a_task_are_remembered_for_a_day(
+    open: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OverMemory, "store", fakeredis.FakeRedis())
+    open()
+    queue = t.cast(DramatiqQueue, get_broker(get_state()))
+    message = make_message("shop", "one", {"path": f"{__name__}:note_memory"})
+    message.kwargs.update(args=[], kwargs={}, moment=None)
+    message.options["redelivered"] = True
+
+    queue._server.broker.enqueue(message)
+
+    (seconds,) = took().args
+    assert 23 * 3600 < seconds <= 24 * 3600
+
+
+def note_memory() -> None:
+    """Tell the test how long the starts of this task are remembered."""
+    store = t.cast(t.Any, get_broker(get_state()))._server.store
+    note(store.ttl("quorum:shop:starts:one"))
 
 
 def test_starts_that_cannot_be_counted_keep_no_task_from_running(
@@ -146,7 +181,9 @@ def test_starts_that_cannot_be_counted_keep_no_task_from_running(
     broker.enqueue(message)
 
     assert took().args == ("again",)
-    assert "cannot be counted" in caplog.text
+    assert "task 'tests.tasks_contract:note' cannot be counted" in caplog.text
+    assert rest(0.1) == []
+    assert get_broker(get_state()).list_letters(get_state()) == []
 
 
 def test_a_broker_that_is_away_for_long_makes_a_retry_a_dead_letter(
@@ -175,6 +212,15 @@ def test_a_task_of_the_far_future_is_held_back_in_slices(
     open: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "_SLICE", 0.1)
+    enqueue, delays = StubBroker.enqueue, []
+
+    def record(
+        self: StubBroker, message: Message, *, delay: int | None = None
+    ) -> Message:
+        delays.append(delay)
+        return enqueue(self, message, delay=delay)
+
+    monkeypatch.setattr(StubBroker, "enqueue", record)
     open()
     start = time.monotonic()
 
@@ -182,6 +228,8 @@ def test_a_task_of_the_far_future_is_held_back_in_slices(
 
     assert took().seconds - start >= 0.49
     assert rest() == []
+    assert delays[0] == 100
+    assert len(delays) < 20
 
 
 def test_the_wait_before_a_retry_is_held_back_in_slices_too(
@@ -238,6 +286,7 @@ def test_periodic_work_that_cannot_be_submitted_is_logged_once(
 
     assert rest() == []
     assert caplog.text.count("was not submitted") == 1
+    assert "<lambda>' was not submitted" in caplog.text
 
 
 def test_periodic_work_that_raises_is_not_tried_again(open: Open) -> None:
@@ -246,6 +295,82 @@ def test_periodic_work_that_raises_is_not_tried_again(open: Open) -> None:
 
     assert took().args == ("error",)
     assert rest() == []
+
+
+def test_periodic_work_waits_for_its_period_and_no_longer(open: Open) -> None:
+    REPEATED.append((note, 0.05))
+    open()
+
+    notes = [took() for _ in range(10)]
+
+    assert 0.4 < notes[-1].seconds - notes[0].seconds < 5
+
+
+def test_a_worker_gives_a_sign_of_life_first_and_then_every_second(open: Open) -> None:
+    open()
+    server = t.cast(t.Any, get_broker(get_state()))._server
+
+    quorum.run_background(note)
+    took()
+
+    assert server.beats
+    end = time.monotonic() + PATIENCE
+    while len(server.beats) < 3:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    (_, _), (_, second), (_, third), *_ = server.beats
+    assert {queue for queue, _ in server.beats} == {"shop"}
+    assert 0.9 < third - second < 1.9
+
+
+def test_a_worker_runs_as_many_tasks_at_once_as_it_has_threads(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "connect", OverMemory)
+    app = make_app(QUEUE_URL="redis://localhost")
+
+    with working(app, threads=1):
+        for _ in range(2):
+            quorum.run_background(note_and_sleep, [0.3])
+        first, second = took(), took()
+
+    assert second.seconds - first.seconds > 0.29
+
+
+def test_what_runs_when_a_worker_is_told_to_stop_has_time_to_end(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engine, "connect", OverMemory)
+    app = make_app(QUEUE_URL="redis://localhost")
+
+    with working(app):
+        quorum.run_background(note_and_sleep, [0.5])
+        start = took().seconds
+
+    assert time.monotonic() - start > 0.49
+    assert "did not end" not in caplog.text
+
+
+def test_the_unload_closes_the_connections(open: Open) -> None:
+    open()
+    server = t.cast(t.Any, get_broker(get_state()))._server
+
+    quorum.unload()
+
+    assert server.closed
+
+
+def test_the_functions_that_tear_a_context_down_get_the_error_of_the_task(
+    open: Open,
+) -> None:
+    app = open()
+    errors: SimpleQueue[BaseException | None] = SimpleQueue()
+    app.teardown_appcontext(errors.put)
+
+    quorum.run_background(fail, ["error"])
+
+    assert isinstance(errors.get(timeout=PATIENCE), ValueError)
+    took()
 
 
 def fail_once() -> None:
@@ -343,6 +468,29 @@ def test_a_dead_letter_that_is_no_task_cannot_be_put_back(open: Open) -> None:
 
     with pytest.raises(quorum.TaskError, match="not one of quorum's"):
         queue.put_back(get_state(), Letter("x", "x", 0, "odd", {}))
+
+
+def test_a_task_that_is_put_back_begins_anew_and_at_once(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fakeredis.FakeRedis()
+    monkeypatch.setattr(engine, "connect", OverMemory)
+    monkeypatch.setattr(OverMemory, "store", store)
+    make_app("shop", QUEUE_URL="redis://localhost")
+    broker = t.cast(DramatiqQueue, get_broker(get_state()))
+    server = t.cast(OverMemory, broker._server)
+    job = {"path": "tests.tasks_contract:note", "args": [], "kwargs": {}, "retries": 2}
+    used = {"tries": 3, "moment": time.time() + 3600, "reason": "odd", "failed": 7.0}
+    server.bury(make_message("shop", "one", {**job, **used}))
+    store.set("quorum:shop:starts:one", 5)
+
+    broker.put_back(get_state(), Letter("one", "note", 7.0, "odd", {**job, **used}))
+
+    message = dramatiq.Message.decode(server.broker.queues["shop"].get_nowait())
+    assert message.message_id == "one"
+    assert message.kwargs == {**job, "tries": 0, "moment": None}
+    assert store.keys() == []
+    assert broker.list_letters(get_state()) == []
 
 
 def test_dead_letters_are_told_the_oldest_first(open: Open) -> None:

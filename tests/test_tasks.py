@@ -13,6 +13,7 @@ import flask
 import pytest
 
 import quorum
+from quorum import parsers
 from quorum.config import VARIABLES
 from quorum.engines import threads
 from quorum.queues import QueueSettings
@@ -320,7 +321,10 @@ class TestThreads(Contract):
 
     @pytest.mark.parametrize(
         "url",
-        ["thread:?workers=0", "thread:?workers=x", "thread:?threads=1", "thread:4"],
+        [
+            *("thread:?workers=0", "thread:?workers=x", "thread:?threads=1"),
+            *("thread:4", "thread:?threads=", "thread:?workers=2&", "thread://host"),
+        ],
     )
     def test_a_bad_url_of_threads_is_a_bad_value(self, open: Open, url: str) -> None:
         with pytest.raises(quorum.ConfigError, match=r"QUEUE_URL.*workers=N"):
@@ -797,10 +801,20 @@ def test_retries_wait_longer_each_time_with_jitter(
 
         assert longest / 2 <= min(known) < max(known) <= longest
         said = caplog.records[-1]
+        assert said.getMessage().startswith("The task 'pay' failed")
         assert f" {known[-1]:.1f} seconds ({tries} of 99)" in said.getMessage()
         assert said.levelno == logging.WARNING
         assert said.exc_info
     assert settings.retry_after(OSError(), "pay", 100, 99) is None
+
+
+def test_the_server_that_counts_starts_is_that_of_its_url() -> None:
+    url = parsers.URL("redis://localhost:7777")
+
+    found = QueueSettings({"QUEUE_STATE_URL": url, "QUEUE_TIMEOUT": 3.0}).of_store()
+
+    assert found.location == url
+    assert found.timeout == 3.0
 
 
 def test_the_default_queue_is_no_secret_that_a_log_would_mask(open: Open) -> None:

@@ -171,10 +171,7 @@ class DramatiqQueue:
         )
         self._server.beat(queue)
         worker = dramatiq.Worker(
-            broker,
-            queues={queue},
-            worker_timeout=self._server.idle,
-            worker_threads=threads,
+            broker, worker_timeout=self._server.idle, worker_threads=threads
         )
         worker.start()
         try:
@@ -217,11 +214,11 @@ class DramatiqQueue:
         for name in ("reason", "failed"):
             job.pop(name, None)
         try:
+            queue = self._declare(state)
             self._forget(letter.id)
             self._send(state, letter.id, job)
             # Only that one: the task may have been given up again by now.
-            failed = letter.job.get("failed")
-            self._server.drop(self._declare(state), letter.id, failed)
+            self._server.drop(queue, letter.id, letter.job.get("failed"))
         except BROKEN as error:
             raise self._server.explain(error) from error
 
@@ -295,7 +292,7 @@ class DramatiqQueue:
                 wait = self._retry_after(error, job, name)
             elif error is not failed:
                 LOGGER.exception("The context of the task '%s' failed.", name)
-        if failed is not None and wait is not None:
+        if wait is not None:
             job["moment"] = time.time() + wait
             _try(lambda: self._send(state, id, job))
         elif failed is not None:
