@@ -351,6 +351,18 @@ def test_what_runs_when_a_worker_is_told_to_stop_has_time_to_end(
     assert "did not end" not in caplog.text
 
 
+def test_a_queue_can_be_worked_on_again(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "connect", OverMemory)
+    app = make_app(QUEUE_URL="redis://localhost")
+
+    for _ in range(2):
+        with working(app):
+            quorum.run_background(note)
+            took()
+
+
 def test_the_unload_closes_the_connections(open: Open) -> None:
     open()
     server = t.cast(t.Any, get_broker(get_state()))._server
