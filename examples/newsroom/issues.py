@@ -117,9 +117,6 @@ def progress(id: str) -> dict[str, object]:
 @pages.post("/issues/<id>/retry")
 def retry(id: str) -> werkzeug.Response:
     issue = find(id)
-    if issue.state == "sent":
-        issue.state, issue.changed = "sending", now()
-        issue.save()
     flask.flash(f"{sending.retry(issue)} mails are tried again.")
     return go_to(issue)
 

@@ -116,6 +116,10 @@ def retry(issue: Issue) -> int:
     deliveries = Deliveries(issue.id)
     deliveries.note_life()
     readers = deliveries.retry()
+    # Not before some wait, or it would be taken for sent at once.
+    if readers and issue.state == "sent":
+        issue.state, issue.changed = "sending", now()
+        issue.save()
     for reader in readers:
         submit_delivery(issue, reader)
     return len(readers)

@@ -102,6 +102,16 @@ def progress(client: FlaskClient, issue: Issue) -> dict[str, t.Any]:
     return found
 
 
+def get_reader(name: str) -> Reader:
+    reader = Reader.get(email=f"{name}@example.org")
+    assert reader is not None
+    return reader
+
+
+def refuse(*args: object, **options: object) -> t.NoReturn:
+    raise quorum.ServiceUnavailableError("mail", "mx", 25, "it is full")
+
+
 def test_a_reader_is_on_the_list_after_the_second_click(visitor: FlaskClient) -> None:
     link = subscribe(visitor, "ann@example.org")
 
@@ -162,11 +172,8 @@ def test_an_issue_goes_to_every_reader_who_confirmed(
     assert progress(editor, issue)["sent"] == 2
     assert {item.envelope_to[0][:3] for item in outbox()} == {"ann", "bea"}
     (message,) = mail_to("ann@example.org")
-    ann = Reader.get(email="ann@example.org")
-    assert ann is not None
-    assert (
-        f"<https://news.example.org/leave/{ann.token}>" in message["List-Unsubscribe"]
-    )
+    leave = f"<https://news.example.org/leave/{get_reader('ann').token}>"
+    assert leave in message["List-Unsubscribe"]
     page = message.get_body(("html",))
     assert page is not None
     assert 'alt="A &lt;b&gt;"' in page.get_content()
@@ -194,12 +201,11 @@ def test_failures_are_listed_and_tried_again(
     issue = write(editor)
     send_mail = quorum.send_mail
 
-    def refuse(**options: t.Any) -> t.Any:
-        if options["receivers"] == "ann@example.org":
-            raise quorum.ServiceUnavailableError("mail", "mx", 25, "it is full")
-        return send_mail(**options)
+    def refuse_ann(**options: t.Any) -> t.Any:
+        is_ann = options["receivers"] == "ann@example.org"
+        return (refuse if is_ann else send_mail)(**options)
 
-    monkeypatch.setattr(quorum, "send_mail", refuse)
+    monkeypatch.setattr(quorum, "send_mail", refuse_ann)
     send(editor, issue)
     wait_for(lambda: progress(editor, issue)["over"])
     page = editor.get(f"/issues/{issue.id}").text
@@ -247,6 +253,68 @@ def test_an_issue_whose_tasks_were_lost_is_sent_all_the_same(
     sending.finish_issues()
 
     wait_for(outbox)
+
+
+def test_deliveries_that_were_lost_are_submitted_again(
+    visitor: FlaskClient, editor: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ann", "bea"):
+        visitor.post(subscribe(visitor, f"{name}@example.org"))
+    outbox().clear()
+    issue = write(editor)
+    with monkeypatch.context() as lost:
+        lost.setattr(sending, "submit_delivery", lambda issue, reader: None)
+        send(editor, issue)
+        wait_for(lambda: progress(editor, issue)["readers"])
+        sending.finish_issues()
+        assert progress(editor, issue)["waiting"] == 2  # they may be on their way
+    visitor.post(f"/leave/{get_reader('bea').token}")
+    quorum.get_redis().delete(f"newsroom:deliveries:{issue.id}:life")
+
+    sending.finish_issues()
+    wait_for(lambda: progress(editor, issue)["over"])
+
+    assert [item.envelope_to for item in outbox()] == [("ann@example.org",)]
+
+
+def test_what_was_sent_long_ago_is_still_counted(
+    visitor: FlaskClient, editor: FlaskClient
+) -> None:
+    visitor.post(subscribe(visitor, "ann@example.org"))
+    issue = write(editor)
+    send(editor, issue)
+    wait_for(lambda: progress(editor, issue)["over"])
+    sending.finish_issues()
+    redis = quorum.get_redis()
+    keys = [f"newsroom:deliveries:{issue.id}:{name}" for name in ("sent", "life")]
+
+    assert 0 < redis.ttl(keys[0]) <= 90 * 86_400
+    redis.delete(*keys)
+    found = progress(editor, issue)
+    assert (found["sent"], found["readers"], found["over"]) == (1, 1, True)
+
+
+def test_a_retry_is_not_taken_for_sent_before_it_is(
+    visitor: FlaskClient, editor: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor.post(subscribe(visitor, "ann@example.org"))
+    issue = write(editor)
+    submit = sending.submit_delivery
+    monkeypatch.setattr(sending, "send", refuse)
+    send(editor, issue)
+    wait_for(lambda: progress(editor, issue)["failed"])
+    sending.finish_issues()
+    monkeypatch.undo()
+
+    def finish_first(issue: Issue, reader: str) -> None:
+        sending.finish_issues()
+        submit(issue, reader)
+
+    monkeypatch.setattr(sending, "submit_delivery", finish_first)
+    editor.post(f"/issues/{issue.id}/retry")
+
+    assert Issue.exists(id=issue.id, state="sending")
+    wait_for(lambda: progress(editor, issue)["sent"] == 1)
 
 
 def test_listing_goes_on_where_it_was_interrupted(
