@@ -832,6 +832,29 @@ def test_an_idle_connection_is_closed(
         assert server.connections == 2
 
 
+def test_each_connection_is_closed_when_it_has_been_idle_for_long(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp, "IDLE", 0.3)
+    make_app(SMTP_URL="smtp://127.0.0.1:25")
+    mailer: t.Any = get_handle(SERVICE).engine
+    kept: dict[str, float] = {}
+    closed: list[tuple[str, bool]] = []
+
+    def close(name: str) -> None:
+        closed.append((name, time.monotonic() - kept[name] >= smtp.IDLE))
+
+    monkeypatch.setattr(smtp, "_quit", close)
+    for name in ("first", "second"):
+        kept[name] = time.monotonic()
+        mailer._keep(name)
+        time.sleep(0.15)
+
+    wait_for(lambda: len(closed) >= 2)
+    assert closed == [("first", True), ("second", True)]
+    assert not find_timers()
+
+
 def test_a_connection_that_is_too_old_is_not_used(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
