@@ -51,5 +51,6 @@ def logout_everywhere() -> werkzeug.Response:
 
 @pages.get("/desk")
 def desk() -> str | werkzeug.Response:
-    readers = Reader.count(confirmed=True)
-    return require_editor() or flask.render_template("desk.html.tpl", readers=readers)
+    return require_editor() or flask.render_template(
+        "desk.html.tpl", readers=Reader.count(confirmed=True)
+    )

@@ -19,20 +19,25 @@ def home() -> str:
 @pages.post("/")
 def subscribe() -> str | tuple[str, int]:
     email = flask.request.form.get("email", "").strip().lower()
-    settings = quorum.get_settings(NewsletterSettings)
+    done = f"Look into the mailbox of {email}."
     try:
         reader = Reader(email=email).save()
+    except pydantic.ValidationError:
+        return show("This is no address. Go back, and correct it."), 400
+    except quorum.DuplicateError:
+        return show(done)  # nobody is told who is on the list
+    settings = quorum.get_settings(NewsletterSettings)
+    try:
         quorum.send_mail_a(
             subject=f"Do you want {settings.title}?",
             receivers=email,
             plain="confirm.txt.tpl",
             context={"link": f"{settings.url}/confirm/{reader.token}"},
         )
-    except (pydantic.ValidationError, quorum.MessageError):
-        return show("This is no address. Go back, and correct it."), 400
-    except quorum.DuplicateError:
-        pass  # nobody is told who is on the list
-    return show(f"Look into the mailbox of {email}.")
+    except quorum.MessageError:
+        reader.delete()
+        return show("No mail can be sent there. Go back, and correct it."), 400
+    return show(done)
 
 
 @pages.get("/confirm/<token>")
