@@ -1276,7 +1276,7 @@ def test_every_answer_of_the_200s_is_consent(
     only: list[str],
     code: int,
 ) -> None:
-    receivers = ["ann@example.org", "bob@example.org"]
+    receivers: t.Any = ["ann@example.org", "bob@example.org"]
     with FaultySmtpServer([Fault(stage, code, only)]) as server:
         make_app(SMTP_URL=server.url)
 
@@ -1287,7 +1287,7 @@ def test_every_answer_of_the_200s_is_consent(
 
 @pytest.mark.parametrize("code", [199, 300])
 def test_a_receiver_without_consent_is_refused(make_app: MakeApp, code: int) -> None:
-    receivers = ["ann@example.org", "bob@example.org"]
+    receivers: t.Any = ["ann@example.org", "bob@example.org"]
     with FaultySmtpServer([Fault("rcpt", code, ["bob@example.org"])]) as server:
         make_app(SMTP_URL=server.url)
 
