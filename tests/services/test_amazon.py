@@ -263,7 +263,8 @@ def test_boto_2_and_quorum_see_the_same(
         check=False,
     )
 
-    assert done.returncode == 0, done.stderr
+    log = (server.folder / "log").read_text(errors="replace")[-5000:]
+    assert done.returncode == 0, f"{done.stderr}\n{server.name} says:\n{log}"
     ours = []
     for listed in quorum.get_amazon_bucket().list():
         whole = quorum.get_amazon_bucket().get_key(listed.name)
