@@ -10,6 +10,16 @@ import quorum
 
 _STATES = ("waiting", "sent", "failed")
 
+#: Done by Redis in one step: nobody waits again who is sent the mail at this moment.
+_ADD = """
+if redis.call('sismember', KEYS[2], ARGV[1]) == 1
+    or redis.call('sismember', KEYS[3], ARGV[1]) == 1 then
+    return 0
+end
+redis.call('sadd', KEYS[1], ARGV[1])
+return 1
+"""
+
 #: Deliveries that give no sign of life for so long are taken for lost.
 _LOST = dt.timedelta(minutes=30)
 
@@ -26,13 +36,11 @@ class Deliveries:
 
     def add(self, reader: str) -> bool:
         """Let a reader wait; tell whether one waits who may have been added before."""
-        if any(self._has(state, reader) for state in ("sent", "failed")):
-            return False
-        self._redis.sadd(self._key("waiting"), reader)
-        return True
+        keys = [self._key(state) for state in _STATES]
+        return bool(self._redis.eval(_ADD, len(keys), *keys, reader))
 
     def is_waiting(self, reader: str) -> bool:
-        return self._has("waiting", reader)
+        return bool(self._redis.sismember(self._key("waiting"), reader))
 
     def remove(self, reader: str) -> None:
         """Forget a reader who has left."""
@@ -71,7 +79,11 @@ class Deliveries:
 
     def count(self) -> dict[str, int]:
         """Return how many are in which state."""
-        return {state: int(self._redis.scard(self._key(state))) for state in _STATES}
+        # In one transaction: none of them moves in the meantime.
+        pipeline = self._redis.pipeline()
+        for state in _STATES:
+            pipeline.scard(self._key(state))
+        return dict(zip(_STATES, pipeline.execute(), strict=True))
 
     def note_life(self) -> None:
         self._redis.set(self._key("life"), 1, ex=_LOST)
@@ -87,9 +99,6 @@ class Deliveries:
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}:{name}"
-
-    def _has(self, state: str, reader: str) -> bool:
-        return bool(self._redis.sismember(self._key(state), reader))
 
     def _move(self, reader: str, source: str, target: str) -> None:
         self._redis.smove(self._key(source), self._key(target), reader)

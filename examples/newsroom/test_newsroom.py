@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 import time
 import typing as t
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from flask.testing import FlaskClient
 
 import quorum
 from newsroom import create_app, issues, models, sending
+from newsroom.deliveries import Deliveries
 from newsroom.models import Editor, Issue, Reader
 from quorum.testing import Delivered, outbox
 
@@ -315,6 +317,29 @@ def test_a_retry_is_not_taken_for_sent_before_it_is(
 
     assert Issue.exists(id=issue.id, state="sending")
     wait_for(lambda: progress(editor, issue)["sent"] == 1)
+
+
+def test_a_reader_on_the_move_is_counted_once(app: flask.Flask) -> None:
+    deliveries = Deliveries(quorum.object_id("0" * 24))
+    assert deliveries.add("ann")
+    moves = threading.Thread(target=lambda: move(app, deliveries))
+
+    moves.start()
+    counted = set[int]()
+    while moves.is_alive():
+        counted.add(sum(deliveries.count().values()))
+    moves.join()
+
+    assert counted == {1}
+    assert not deliveries.add("ann")
+
+
+def move(app: flask.Flask, deliveries: Deliveries) -> None:
+    with app.app_context():
+        for _ in range(300):
+            deliveries.note_failed("ann")
+            deliveries.retry()
+        deliveries.note_sent("ann")
 
 
 def test_listing_goes_on_where_it_was_interrupted(
