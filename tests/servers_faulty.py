@@ -12,7 +12,7 @@ from .servers_mail import Received
 from .servers_process import HOST, find_port
 
 Stage: t.TypeAlias = t.Literal[
-    "connect", "ehlo", "mail", "rcpt", "data", "body", "final-dot", "idle"
+    "connect", "ehlo", "mail", "rcpt", "data", "body", "final-dot", "idle", "reset"
 ]
 
 
@@ -20,8 +20,9 @@ class Fault(t.NamedTuple):
     """What goes wrong with a mail.
 
     ``body`` is after some of the mail came, ``final-dot`` after all of it, and
-    ``idle`` before the mail: after the one before it, on the same connection. A
-    mail whose final dot was followed by ``silent`` or ``drop`` was received.
+    ``idle`` before the mail: after the one before it, on the same connection.
+    ``reset`` is when the client gives a mail up, which ends it. A mail whose final
+    dot was followed by ``silent`` or ``drop`` was received.
 
     :param stage: When the server fails.
     :param action: Never to answer, to close the connection, or the code to
@@ -66,6 +67,11 @@ class FaultySmtpServer:
     def url(self) -> str:
         """Where a client finds the server."""
         return f"smtp://{self.host}:{self.port}"
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return len(self._sockets)
 
     def __enter__(self) -> t.Self:
         self._listener = _Listener((self.host, self.port), _Talk)
@@ -145,7 +151,8 @@ class _Talk(socketserver.StreamRequestHandler):
                     self._take()
                 case "RSET":
                     self._end_mail()
-                    self._say("250 OK")
+                    if not self._strike("reset"):
+                        self._say("250 OK")
                 case "HELO" | "NOOP":
                     self._say("250 localhost")
                 case "QUIT":

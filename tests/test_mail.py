@@ -734,6 +734,23 @@ def test_a_failure_is_named_and_the_next_mail_is_sent(
         assert ("RSET" in server.commands) is kept
 
 
+@pytest.mark.parametrize("action", ["drop", 251, 421, 451, 503])
+def test_a_connection_that_cannot_be_reset_is_closed(
+    make_app: MakeApp, action: t.Literal["drop"] | int
+) -> None:
+    script = [Fault("mail", 550), Fault("reset", action)]
+    with FaultySmtpServer(script) as server:
+        app = make_app(SMTP_URL=server.url)
+
+        with pytest.raises(ServiceRefusedError, match="550 scripted fault"):
+            quorum.send_mail(app=app, **HELLO)
+        wait_for(lambda: not server.open)
+        quorum.send_mail(app=app, **HELLO)
+
+        assert len(server.received) == 1
+        assert server.connections == 2
+
+
 @pytest.mark.parametrize(
     "fault",
     [
