@@ -9,6 +9,7 @@ import types
 import typing as t
 from collections.abc import Callable, Iterator
 
+import click
 import flask
 
 # Each of these declares variables, which load() has to know.
@@ -305,12 +306,15 @@ def _run_waitress(state: State, settings: AppSettings) -> None:
     # waitress.serve() would set up logging, and quorum's handler give way to that.
     create_server = require("waitress:create_server")
     _call_run_of(state)
+    host, port = settings.host, settings.port
     try:
-        create_server(state.app, host=settings.host, port=settings.port).run()
+        server = create_server(state.app, host=host, port=port)
     except OSError as error:
-        place = ("server", settings.host, settings.port)
         reason = f"it cannot listen there: {error.strerror}"
-        raise ServiceUnavailableError(*place, reason) from error
+        raise ServiceUnavailableError("server", host, port, reason) from error
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    click.echo(f" * Running on http://{place}")
+    server.run()
 
 
 _SERVERS: t.Final = {"base": _run_base, "waitress": _run_waitress}

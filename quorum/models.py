@@ -311,7 +311,7 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
             with engine.talk():
                 collection.create_index([(path, 1)], name=f"{path}_1", **options)
         except DuplicateError as error:
-            raise DuplicateError(cls.__name__, path) from error.__cause__
+            raise DuplicateError(cls.__name__, path) from _show(cls, error)
         except ServiceRefusedError as error:
             what = f"the index on '{path}' of {cls.__name__}: {error.reason}"
             place = (error.service, error.host, error.port)
@@ -400,7 +400,12 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
                     if unique and collection.find_one(others):
                         key = path
             name = "id" if key in ("", "_id") else key
-            raise DuplicateError(cls.__name__, name) from error.__cause__
+            raise DuplicateError(cls.__name__, name) from _show(cls, error)
+
+
+def _show(model: type[Model], error: DuplicateError) -> BaseException | None:
+    """Return what a server said of a duplicate, which quotes the values."""
+    return None if is_hiding(model) else error.__cause__
 
 
 M = t.TypeVar("M", bound=Model)

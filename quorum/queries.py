@@ -12,6 +12,9 @@ from pydantic import ValidationError
 from quorum.config import MISSING
 from quorum.documents import DEEPEST, Document, Fault, is_hiding, refuse, to_plain
 
+#: What can be iterated over, and is one value all the same.
+_ONE: t.Final = (str, bytes, Mapping)
+
 
 class Where:
     """Conditions that :func:`where` has made.
@@ -46,12 +49,19 @@ def where(
     :param one_of: It is one of these values.
     :param none_of: It is none of these values.
     :returns: The conditions.
+    :raises ValidationError: If ``one_of`` or ``none_of`` is no list of values, nor
+        another iterable; text and mappings are none here.
     """
     given = {"$ne": ne, "$gt": gt, "$gte": gte, "$lt": lt, "$lte": lte}
     conditions = {name: v for name, v in given.items() if v is not MISSING}
-    for name, values in (("$in", one_of), ("$nin", none_of)):
-        if values is not None:
-            conditions[name] = list(values)
+    several = {"one_of": ("$in", one_of), "none_of": ("$nin", none_of)}
+    for argument, (operator, values) in several.items():
+        if values is None:
+            continue
+        if isinstance(values, _ONE) or not isinstance(values, Iterable):
+            fault = ((argument,), "it takes a list of values", values)
+            raise refuse("where", [fault], hide=True)
+        conditions[operator] = list(values)
     return Where(conditions)
 
 

@@ -189,6 +189,16 @@ class ModelContract:
         assert ages(one_of=(10, 40, 50)) == [10, 40]
         assert ages(none_of=[10, 40]) == [20, 30]
 
+    @pytest.mark.parametrize("argument", ["one_of", "none_of"])
+    @pytest.mark.parametrize("value", [5, "10, 40", b"10", {"$gt": 1}])
+    def test_what_is_no_list_of_values_is_refused(
+        self, app: flask.Flask, argument: str, value: t.Any
+    ) -> None:
+        with pytest.raises(pydantic.ValidationError, match="a list of") as caught:
+            quorum.where(**{argument: value})
+
+        assert caught.value.errors()[0]["loc"] == (argument,)
+
     def test_nested_fields_and_elements_are_filters(self, app: flask.Flask) -> None:
         person = make_person(address=Address(city="Porto"), tags=["red", "big"]).save()
 

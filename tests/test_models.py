@@ -257,13 +257,20 @@ def test_a_model_that_hides_values_hides_those_that_are_refused(
 ) -> None:
     class Login(quorum.Model, hide_input_in_errors=True):
         password: t.Any = ""
+        token: str = quorum.field(unique=True, default="seed")
 
     with pytest.raises(pydantic.ValidationError) as asked:
         Login.get(password={"$ne": "sesame"})
     with pytest.raises(pydantic.ValidationError) as saved:
         Login(password={"$ne": "sesame"}).save()
+    Login().save()
+    with pytest.raises(quorum.DuplicateError) as twice:
+        Login().save()
 
     assert "sesame" not in str(asked.value) + str(saved.value)
+    # What the server said quotes the value.
+    assert twice.value.__suppress_context__
+    assert twice.value.__cause__ is None
 
 
 def test_without_a_url_a_model_says_what_is_missing(make_app: MakeApp) -> None:

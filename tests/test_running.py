@@ -57,8 +57,11 @@ def test_run_serves_on_host_and_port(program: pathlib.Path) -> None:
 
     with running(program.name, cwd=program.parent, env=env) as process:
         page = get(f"http://127.0.0.1:{port}/", process)
+        process.terminate()
+        output, _ = process.communicate(timeout=PATIENCE)
 
     assert page == "hello"
+    assert f" * Running on http://127.0.0.1:{port}\n" in output
 
 
 def test_run_calls_what_was_registered_once(program: pathlib.Path) -> None:
@@ -212,8 +215,14 @@ def test_waitress_on_a_port_that_is_taken_names_it(tmp_path: pathlib.Path) -> No
     assert f":{port}: it cannot listen there: Address already in use" in output
 
 
+@pytest.mark.parametrize(
+    ("host", "shown"), [("localhost", "localhost:5050"), ("::1", "[::1]:5050")]
+)
 def test_waitress_is_given_host_and_port_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    host: str,
+    shown: str,
 ) -> None:
     calls: list[object] = []
 
@@ -222,11 +231,12 @@ def test_waitress_is_given_host_and_port_and_nothing_else(
         return types.SimpleNamespace(run=lambda: calls.append("run"))
 
     monkeypatch.setattr("waitress.create_server", create_server)
-    app = quorum.load(HOST="localhost", PORT=5050)
+    app = quorum.load(HOST=host, PORT=5050)
 
     quorum.run("waitress")
 
-    assert calls == [(app, {"host": "localhost", "port": 5050}), "run"]
+    assert calls == [(app, {"host": host, "port": 5050}), "run"]
+    assert capsys.readouterr().out == f" * Running on http://{shown}\n"
 
 
 def test_onrun_returns_the_function() -> None:

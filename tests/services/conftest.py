@@ -6,6 +6,7 @@ that nobody sees being left out does not exist.
 """
 
 import os
+import signal
 import typing as t
 from collections.abc import Generator, Iterator
 
@@ -34,6 +35,14 @@ def run(kind: type[S], **options: t.Any) -> Iterator[S]:
         (pytest.fail if is_ci() else pytest.skip)(reason)
     with kind(**options) as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ends_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the tests as Control-C does, so that no server stays behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")
