@@ -253,18 +253,18 @@ def test_boto_2_and_quorum_see_the_same(
         key.metadata = {"owner": "Ann é  x", "share": "100%41"}
         key.set_contents_from_string(item.encode() * 3)
 
+    # moto takes a signature with four slashes, as one in 1,600 has, for one of a newer
+    # kind, and answers 500. With more slashes it does not; and it checks none.
+    login = "quorum/////" if kind == "moto" else server.access_key
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", BOTO],
-        input=json.dumps(
-            [server.host, server.port, server.access_key, server.secret_key, names]
-        ),
+        input=json.dumps([server.host, server.port, login, server.secret_key, names]),
         capture_output=True,
         text=True,
         check=False,
     )
 
-    log = (server.folder / "log").read_text(errors="replace")[-5000:]
-    assert done.returncode == 0, f"{done.stderr}\n{server.name} says:\n{log}"
+    assert done.returncode == 0, done.stderr
     ours = []
     for listed in quorum.get_amazon_bucket().list():
         whole = quorum.get_amazon_bucket().get_key(listed.name)
