@@ -6,6 +6,7 @@ import pathlib
 import pickle
 import re
 import smtplib
+import socket
 import threading
 import time
 import typing as t
@@ -726,8 +727,10 @@ def test_a_failure_is_named_and_the_next_mail_is_sent(
         assert server.received == []
         quorum.send_mail(app=app, **HELLO)
 
-        assert str(info.value).startswith(f"mail at {server.host}:{server.port}: ")
-        assert text in str(info.value)
+        told = str(info.value)
+        assert told.startswith(f"mail at {server.host}:{server.port}: ")
+        assert told.count("mail at ") == 1
+        assert text in told
         assert len(server.received) == 1
         kept = fault.stage != "connect" and isinstance(fault.action, int)
         assert server.connections == (1 if kept else 2)
@@ -1122,6 +1125,24 @@ def test_a_server_that_talks_no_tls_is_named(make_app: MakeApp) -> None:
             quorum.send_mail(**HELLO)
 
 
+def test_a_server_that_closes_while_tls_begins_may_be_tried_again(
+    make_app: MakeApp,
+) -> None:
+    def close(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)  # what is unread would be a reset
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=close, args=[listener])
+        thread.start()
+        make_app(SMTP_URL=f"smtps://127.0.0.1:{listener.getsockname()[1]}")
+
+        with pytest.raises(ServiceUnavailableError, match="closed while TLS began"):
+            quorum.send_mail(**HELLO)
+        thread.join()
+
+
 def test_a_file_that_holds_no_certificates_is_named(
     make_app: MakeApp, tmp_path: pathlib.Path
 ) -> None:
@@ -1195,9 +1216,10 @@ def test_a_mail_that_was_sent_is_sent_though_no_thread_can_start(
 
         quorum.send_mail(**HELLO)
         quorum.send_mail(**HELLO)
-        quorum.unload()
 
         assert len(server.received) == 2
+        # Nobody would close them later.
+        assert server.commands.count("QUIT") == server.connections == 2
 
 
 def test_a_refusal_is_told_though_the_connection_is_lost_after_it(

@@ -305,7 +305,7 @@ class SMTPServer:
             _quit(connection)
         with self._lock:
             self._sweeper = None
-            if self._idle and not self._closed:
+            if self._idle:  # none after close()
                 since = self._idle[0][0]
                 self._sweep_later(max(0.0, since + IDLE - time.monotonic()))
 
