@@ -1,5 +1,6 @@
 """What ``send_mail`` promises on engines without a server, and when a server fails."""
 
+import glob
 import inspect
 import io
 import pathlib
@@ -490,6 +491,23 @@ def test_file_writes_whole_messages_to_a_folder_that_it_makes(
     get_state(app).handle(SERVICE).engine.ping()
 
 
+def test_who_looks_into_the_folder_sees_whole_mails_only(
+    make_app: MakeApp, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(SMTP_URL=f"file:{tmp_path}")
+    seen: list[str] = []
+    replace = pathlib.Path.replace
+
+    def look(path: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
+        seen.extend(glob.glob(f"{tmp_path}/*"))  # noqa: PTH207 - it skips the hidden
+        return replace(path, target)
+
+    monkeypatch.setattr(pathlib.Path, "replace", look)
+    quorum.send_mail(app=app, **HELLO)
+
+    assert (seen, len(list(tmp_path.iterdir()))) == ([], 1)
+
+
 def test_a_folder_that_cannot_be_used_is_named(
     make_app: MakeApp, tmp_path: pathlib.Path
 ) -> None:
@@ -570,6 +588,16 @@ def test_mail_in_the_background_is_tried_again(make_app: MakeApp) -> None:
         quorum.send_mail_a(app=app, **HELLO).result(PATIENCE)
 
         assert len(server.received) == 1
+
+
+def test_mail_in_the_background_is_tried_again_eight_times(make_app: MakeApp) -> None:
+    with FaultySmtpServer([Fault("mail", 451)] * 20) as server:
+        app = make_app(SMTP_URL=server.url, QUEUE_BACKOFF=0.001)
+
+        with pytest.raises(ServiceUnavailableError):
+            quorum.send_mail_a(app=app, **HELLO).result(PATIENCE)
+
+        assert server.commands.count("MAIL") == 1 + 8
 
 
 @pytest.mark.parametrize(
