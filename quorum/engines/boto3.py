@@ -41,6 +41,7 @@ _BROKEN = (
 )
 
 _REASONS: t.Final = {
+    "400": "the server does not take the request; is AMAZON_REGION the bucket's?",
     "403": "the keys are not taken, or this is not allowed",
     "404": "there is no such key",
     "AccessDenied": "the keys are not taken, or this is not allowed",
@@ -109,8 +110,9 @@ class AmazonServer:
         :raises ServiceRefusedError: If the keys are not taken, or there is no bucket.
         :raises ServiceUnavailableError: If the server cannot be reached.
         """
-        with self._explained("", {"404": _REASONS["NoSuchBucket"]}):
-            self.client.head_bucket(Bucket=self.bucket)
+        with self._explained(""):
+            # Unlike that of head_bucket, its answer says what is wrong.
+            self.client.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
         self._seen = True
 
     def close(self) -> None:
@@ -274,27 +276,23 @@ class AmazonServer:
             raise ServiceUnavailableError("amazon", self.address, 0, reason)
 
     @contextlib.contextmanager
-    def _explained(
-        self, name: str, reasons: dict[str, str] | None = None
-    ) -> Iterator[None]:
+    def _explained(self, name: str) -> Iterator[None]:
         try:
             yield
         except (
             botocore.exceptions.BotoCoreError,
             botocore.exceptions.ClientError,
         ) as error:
-            raise self._explain(error, name, {**_REASONS, **(reasons or {})}) from error
+            raise self._explain(error, name) from error
 
-    def _explain(
-        self, error: Exception, name: str, reasons: dict[str, str]
-    ) -> ServiceError:
+    def _explain(self, error: Exception, name: str) -> ServiceError:
         """Return the error of ours for one of boto3's."""
         kind: type[ServiceError] = ServiceUnavailableError
         if isinstance(error, botocore.exceptions.ClientError):
             told = error.response.get("Error", {})
             code = told.get("Code", "")
             status = _status(error)
-            reason = reasons.get(code) or (
+            reason = _REASONS.get(code) or (
                 f"the server answered {status} {code}: {told.get('Message', '')}"
             )
             if status < 500 and status != 429 and code not in _MAY_PASS:

@@ -207,6 +207,19 @@ class TestMoto(AmazonContract):
         assert self.names() == []
 
 
+def test_a_region_that_is_not_the_buckets_is_named(
+    swift: SwiftServer, make_app: MakeApp
+) -> None:
+    make_bucket(swift)
+    make_app(**(variables(swift) | {"AMAZON_REGION": "eu-central-1"}))
+
+    with pytest.raises(quorum.ServiceRefusedError, match=r"'a': .*AMAZON_REGION"):
+        quorum.get_amazon_bucket().get_key("a")
+    # Asked for the bucket, the server names its region, and boto3 goes on with that.
+    assert quorum.check_services()["amazon"] is None
+    assert quorum.get_amazon_bucket().get_key("a") is None
+
+
 # What boto 2 itself does, in a process of its own: it is too old for our warnings.
 
 BOTO = """
