@@ -210,7 +210,6 @@ class TestMoto(AmazonContract):
 def test_a_region_that_is_not_the_buckets_is_named(
     swift: SwiftServer, make_app: MakeApp
 ) -> None:
-    make_bucket(swift)
     make_app(**(variables(swift) | {"AMAZON_REGION": "eu-central-1"}))
 
     with pytest.raises(quorum.ServiceRefusedError, match=r"'a': .*AMAZON_REGION"):
