@@ -37,7 +37,7 @@ def run(kind: type[S], **options: t.Any) -> Iterator[S]:
         yield server
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def ends_by_sigterm() -> Iterator[None]:
     """SIGTERM ends the tests as Control-C does, so that no server stays behind."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
