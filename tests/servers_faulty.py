@@ -43,6 +43,7 @@ class FaultySmtpServer:
 
     :param script: The faults; None is for a mail that goes well.
     :param extensions: What it says that it can do.
+    :param login: What it answers to whoever logs in.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class FaultySmtpServer:
         script: Iterable[Fault | None] = (),
         *,
         extensions: Sequence[str] = ("8BITMIME", "SMTPUTF8", "SIZE 32000000"),
+        login: str = "235 2.7.0 welcome",
     ) -> None:
         self.host: str = HOST
         self.port = find_port()
         self.extensions = extensions
+        self.login = login
         self.received: list[Received] = []
         self.connections = 0
         self.commands: list[str] = []
@@ -135,6 +138,8 @@ class _Talk(socketserver.StreamRequestHandler):
                 case "EHLO" if not self._strike("ehlo"):
                     *lines, last = ["localhost", *self.faulty.extensions]
                     self._say(*(f"250-{each}" for each in lines), f"250 {last}")
+                case "AUTH":
+                    self._say(self.faulty.login)
                 case "MAIL":
                     self._end_mail()
                     if not self._strike("mail"):

@@ -10,6 +10,8 @@ import smtplib
 import socket
 import threading
 import time
+import traceback
+import types
 import typing as t
 
 import flask
@@ -883,24 +885,66 @@ def test_an_idle_connection_is_closed(
 def test_each_connection_is_closed_when_it_has_been_idle_for_long(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(smtp, "IDLE", 0.3)
+    now = 0.0
+    timers: list[tuple[float, t.Callable[[], None]]] = []
+    closed: list[tuple[str, float]] = []
+
+    class Timer:
+        daemon = False
+
+        def __init__(self, seconds: float, function: t.Callable[[], None]) -> None:
+            timers.append((now + seconds, function))
+
+        def start(self) -> None:
+            assert self.daemon  # else a program would not end before
+
     make_app(SMTP_URL="smtp://127.0.0.1:25")
     mailer: t.Any = get_handle(SERVICE).engine
-    kept: dict[str, float] = {}
-    closed: list[tuple[str, bool]] = []
-
-    def close(name: str) -> None:
-        closed.append((name, time.monotonic() - kept[name] >= smtp.IDLE))
-
-    monkeypatch.setattr(smtp, "_quit", close)
-    for name in ("first", "second"):
-        kept[name] = time.monotonic()
+    clock = types.SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr(smtp, "time", clock)
+    monkeypatch.setattr(smtp, "threading", types.SimpleNamespace(Timer=Timer))
+    monkeypatch.setattr(smtp, "_quit", lambda name: closed.append((name, now)))
+    for name, moment in (("first", 0.0), ("second", 10.0), ("third", 15.0)):
+        now = moment
         mailer._keep(name)
-        time.sleep(0.15)
+    for _ in range(3):
+        now, sweep = timers.pop()
+        assert not timers
+        sweep()
 
-    wait_for(lambda: len(closed) >= 2)
-    assert closed == [("first", True), ("second", True)]
-    assert not find_timers()
+    assert closed == [("first", 30.0), ("second", 40.0), ("third", 45.0)]
+    assert not timers
+
+
+def test_connections_ask_for_the_name_of_the_machine_once(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = iter(["here.x.org"])
+    monkeypatch.setattr(socket, "getfqdn", lambda: next(names))
+    with FaultySmtpServer([None, Fault("idle", "drop")]) as server:
+        make_app(SMTP_URL=server.url)
+
+        for _ in range(3):
+            quorum.send_mail(**HELLO)
+
+        assert server.lines.count("ehlo here.x.org") == 2
+
+
+def test_a_check_tells_that_the_connection_was_lost(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = smtplib.SMTP.noop
+
+    def lose(connection: smtplib.SMTP) -> t.Any:
+        connection.close()
+        return original(connection)
+
+    monkeypatch.setattr(smtplib.SMTP, "noop", lose)
+    with FaultySmtpServer() as server:
+        make_app(SMTP_URL=server.url)
+
+        with pytest.raises(ServiceUnavailableError, match="run connect"):
+            get_handle(SERVICE).engine.ping()
 
 
 def test_a_connection_that_is_too_old_is_not_used(
@@ -1040,6 +1084,51 @@ def test_a_user_needs_a_password_that_smtplib_can_send(make_app: MakeApp) -> Non
             quorum.send_mail(**HELLO)
 
         assert "usel" not in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "told"),
+    [
+        ("535 5.7.8 sesame is wrong", ServiceRefusedError, "password: 535 5.7.8."),
+        ("535 5.7.123 sesame", ServiceRefusedError, "password: 535 5.7.123."),
+        ("535 sesame is wrong", ServiceRefusedError, "password: 535."),
+        ("535 5.7.8sesame", ServiceRefusedError, "password: 535."),
+        ("535 x5.7.8 sesame", ServiceRefusedError, "password: 535."),
+        ("500 5.5.1 sesame", ServiceRefusedError, "password: 500 5.5.1."),
+        ("399 3.0.0 sesame", ServiceRefusedError, "password: 399 3.0.0."),
+        (
+            "400 4.7.0 sesame",
+            ServiceUnavailableError,
+            "in: 400 4.7.0. Trying again may help.",
+        ),
+        ("499 sesame", ServiceUnavailableError, "in: 499. Trying again may help."),
+    ],
+)
+def test_what_is_said_of_a_login_is_told_without_what_may_be_the_password(
+    make_app: MakeApp, answer: str, error: type[Exception], told: str
+) -> None:
+    with FaultySmtpServer(extensions=("AUTH PLAIN",), login=answer) as server:
+        url = server.url.replace("//", "//ann:sesame@")
+        make_app(SMTP_URL=url, SMTP_INSECURE_AUTH=True)
+
+        with pytest.raises(error) as info:
+            quorum.send_mail(**HELLO)
+
+    assert str(info.value).startswith(f"mail at {server.host}:{server.port}: it ")
+    assert str(info.value).endswith(told)
+    assert "sesame" not in "".join(traceback.format_exception(info.value))
+
+
+@pytest.mark.parametrize("extensions", [(), ("AUTH GSSAPI",)])
+def test_a_server_with_no_login_for_us_is_named(
+    make_app: MakeApp, extensions: tuple[str, ...]
+) -> None:
+    with FaultySmtpServer(extensions=extensions) as server:
+        url = server.url.replace("//", "//ann:sesame@")
+        make_app(SMTP_URL=url, SMTP_INSECURE_AUTH=True)
+
+        with pytest.raises(ServiceRefusedError, match="offers no login that Python"):
+            quorum.send_mail(**HELLO)
 
 
 def test_a_mail_over_the_size_that_the_server_takes_is_not_sent(

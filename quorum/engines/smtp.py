@@ -237,8 +237,6 @@ class SMTPServer:
             raise ConfigError(Problem("SMTP_PASSWORD", "mail", fault))
         try:
             connection.login(user, password)
-        except smtplib.SMTPNotSupportedError:
-            reason = "it offers no login that Python knows"
         except smtplib.SMTPAuthenticationError as error:
             # The rest of the answer may quote what the server was sent.
             answer = " ".join(
@@ -250,6 +248,10 @@ class SMTPServer:
                 reason = f"it cannot log anybody in: {answer}"
                 raise ServiceUnavailableError(*self._place, reason) from None
             reason = f"it did not take the user and the password: {answer}"
+        except (smtplib.SMTPResponseException, smtplib.SMTPServerDisconnected):
+            raise
+        except smtplib.SMTPException:
+            reason = "it offers no login that Python knows"
         else:
             return
         raise ServiceRefusedError(*self._place, reason)
