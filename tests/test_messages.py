@@ -497,6 +497,14 @@ def test_a_header_that_has_an_argument_names_it(header: str, hint: str) -> None:
     assert str(info.value) == f"headers: {header} cannot be set.{hint}"
 
 
+def test_an_attachment_is_one_value_that_does_not_change() -> None:
+    attachment = Attachment("a.txt", "a")
+
+    assert {attachment, Attachment("a.txt", "a")} == {attachment}
+    with pytest.raises(AttributeError):
+        t.cast(t.Any, attachment).name = "b.txt"
+
+
 def test_a_text_with_a_nul_arrives() -> None:
     assert receive(text="a\0b\x1b").get_content() == "a\0b\x1b\r\n"
 

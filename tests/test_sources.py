@@ -835,6 +835,18 @@ def test_a_file_of_a_secret_is_relative_to_the_folder_of_the_app(
     assert quorum.conf("SMTP_PASSWORD") == "hunter22"
 
 
+@pytest.mark.parametrize("source", ["environment", "app.config"])
+def test_a_variable_that_is_no_secret_is_not_read_from_a_file(
+    source: str, shop: Shop
+) -> None:
+    shop.write("name", "hunter22")
+    shop.put(source, NAME_FILE="name")
+
+    shop.load()
+
+    assert quorum.conf("NAME") != "hunter22"
+
+
 def test_a_file_of_a_secret_may_be_a_path_object(shop: Shop) -> None:
     shop.write("password", "hunter22")
 
