@@ -43,7 +43,7 @@ class FaultySmtpServer:
 
     :param script: The faults; None is for a mail that goes well.
     :param extensions: What it says that it can do.
-    :param login: What it answers to whoever logs in.
+    :param login: What it answers to whoever logs in; without it, it hangs up.
     """
 
     def __init__(
@@ -138,6 +138,8 @@ class _Talk(socketserver.StreamRequestHandler):
                 case "EHLO" if not self._strike("ehlo"):
                     *lines, last = ["localhost", *self.faulty.extensions]
                     self._say(*(f"250-{each}" for each in lines), f"250 {last}")
+                case "AUTH" if not self.faulty.login:
+                    raise _DroppedError
                 case "AUTH":
                     self._say(self.faulty.login)
                 case "MAIL":

@@ -807,11 +807,17 @@ def test_a_loss_before_the_end_is_made_good(make_app: MakeApp, fault: Fault) -> 
         assert server.connections == 2
 
 
-def test_a_second_loss_is_an_error(make_app: MakeApp) -> None:
-    with FaultySmtpServer([Fault("mail", "drop"), Fault("mail", "drop")]) as server:
+@pytest.mark.parametrize(
+    ("action", "text"),
+    [("drop", "unexpectedly closed"), (421, r"\d: 421 scripted fault")],
+)
+def test_a_second_loss_is_an_error(
+    make_app: MakeApp, action: t.Literal["drop"] | int, text: str
+) -> None:
+    with FaultySmtpServer([Fault("mail", action), Fault("mail", action)]) as server:
         app = make_app(SMTP_URL=server.url)
 
-        with pytest.raises(ServiceUnavailableError, match="unexpectedly closed"):
+        with pytest.raises(ServiceUnavailableError, match=text):
             quorum.send_mail(app=app, **HELLO)
 
 
@@ -1117,6 +1123,17 @@ def test_what_is_said_of_a_login_is_told_without_what_may_be_the_password(
     assert str(info.value).startswith(f"mail at {server.host}:{server.port}: it ")
     assert str(info.value).endswith(told)
     assert "sesame" not in "".join(traceback.format_exception(info.value))
+
+
+def test_a_connection_that_is_lost_as_it_logs_in_may_be_tried_again(
+    make_app: MakeApp,
+) -> None:
+    with FaultySmtpServer(extensions=("AUTH PLAIN",), login="") as server:
+        url = server.url.replace("//", "//ann:sesame@")
+        make_app(SMTP_URL=url, SMTP_INSECURE_AUTH=True)
+
+        with pytest.raises(ServiceUnavailableError, match="unexpectedly closed"):
+            quorum.send_mail(**HELLO)
 
 
 @pytest.mark.parametrize("extensions", [(), ("AUTH GSSAPI",)])

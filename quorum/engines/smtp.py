@@ -162,7 +162,7 @@ class SMTPServer:
         options = []
         if server.has_extn("size"):
             size = len(envelope.content)
-            most = server.esmtp_features["size"].strip()
+            most = server.esmtp_features["size"]
             if most.isdecimal() and 0 < int(most) < size:
                 reason = f"it takes {most} bytes, and the message has {size}"
                 raise ServiceRefusedError(*self._place, reason)
@@ -248,7 +248,7 @@ class SMTPServer:
                 reason = f"it cannot log anybody in: {answer}"
                 raise ServiceUnavailableError(*self._place, reason) from None
             reason = f"it did not take the user and the password: {answer}"
-        except (smtplib.SMTPResponseException, smtplib.SMTPServerDisconnected):
+        except smtplib.SMTPServerDisconnected:
             raise
         except smtplib.SMTPException:
             reason = "it offers no login that Python knows"
