@@ -981,6 +981,27 @@ def test_unload_says_goodbye_and_leaves_no_thread(make_app: MakeApp) -> None:
     assert threading.active_count() <= before
 
 
+def test_a_goodbye_that_nobody_answers_is_not_waited_for_long(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float | None] = []
+
+    def wait(connection: smtplib.SMTP) -> None:
+        assert connection.sock
+        limits.append(connection.sock.gettimeout())
+        raise TimeoutError
+
+    monkeypatch.setattr(smtplib.SMTP, "quit", wait)
+    with FaultySmtpServer() as server:
+        app = make_app(SMTP_URL=server.url, SMTP_TIMEOUT=9)
+        quorum.send_mail(app=app, **HELLO)
+
+        quorum.unload()
+
+        wait_for(lambda: not server.open)
+    assert limits == [1.0]
+
+
 def find_timers() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if isinstance(each, threading.Timer)]
 
