@@ -936,6 +936,16 @@ def test_connections_ask_for_the_name_of_the_machine_once(
         assert server.lines.count("ehlo here.x.org") == 2
 
 
+def test_a_check_asks_and_says_goodbye(make_app: MakeApp) -> None:
+    with FaultySmtpServer() as server:
+        make_app(SMTP_URL=server.url)
+
+        get_handle(SERVICE).engine.ping()
+
+        wait_for(lambda: not server.open)
+        assert server.commands == ["EHLO", "NOOP", "QUIT"]
+
+
 def test_a_check_tells_that_the_connection_was_lost(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
