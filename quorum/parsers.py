@@ -228,7 +228,7 @@ def url(*schemes: str) -> Parser[URL]:
         return found
 
     names = ", ".join(f"{scheme}:" for scheme in schemes)
-    expects = f"a URL that starts with {names}, any password percent-encoded"
+    expects = f"a URL that starts with {names}, with any password percent-encoded"
     return Parser("string", expects, check)
 
 

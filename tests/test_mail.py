@@ -497,17 +497,17 @@ def test_who_looks_into_the_folder_sees_whole_mails_only(
     make_app: MakeApp, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = make_app(SMTP_URL=f"file:{tmp_path}")
-    seen: list[str] = []
+    seen: list[list[str]] = []
     replace = pathlib.Path.replace
 
     def look(path: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
-        seen.extend(glob.glob(f"{tmp_path}/*"))  # noqa: PTH207 - it skips the hidden
+        seen.append(glob.glob(f"{tmp_path}/*"))  # noqa: PTH207 - it skips the hidden
         return replace(path, target)
 
     monkeypatch.setattr(pathlib.Path, "replace", look)
     quorum.send_mail(app=app, **HELLO)
 
-    assert (seen, len(list(tmp_path.iterdir()))) == ([], 1)
+    assert (seen, len(list(tmp_path.iterdir()))) == ([[]], 1)
 
 
 def test_a_folder_that_cannot_be_used_is_named(

@@ -266,11 +266,17 @@ def test_a_model_that_hides_values_hides_those_that_are_refused(
     Login().save()
     with pytest.raises(quorum.DuplicateError) as twice:
         Login().save()
+    quorum.drop_mongo_db()
+    documents = quorum.get_mongo_db()[Login.collection_name]
+    documents.insert_many([{"token": "seed"}, {"token": "seed"}])
+    with pytest.raises(quorum.DuplicateError) as indexed:
+        Login.setup()
 
     assert "sesame" not in str(asked.value) + str(saved.value)
     # What the server said quotes the value.
-    assert twice.value.__suppress_context__
-    assert twice.value.__cause__ is None
+    for error in (twice.value, indexed.value):
+        assert error.__suppress_context__
+        assert error.__cause__ is None
 
 
 def test_without_a_url_a_model_says_what_is_missing(make_app: MakeApp) -> None:
