@@ -50,10 +50,13 @@ def app(make_app: MakeApp, url: str) -> flask.Flask:
     return make_app(MONGOHQ_URL=url)
 
 
-# mongomock-ng 7 calls throw() as Python 3.12 deprecates it.
-@pytest.mark.filterwarnings(
+# For a duplicate, mongomock-ng 7 calls throw() as Python 3.12 deprecates it.
+may_throw_as_of_old = pytest.mark.filterwarnings(
     r"ignore:the \(type, exc, tb\) signature:DeprecationWarning"
 )
+
+
+@may_throw_as_of_old
 class TestMemory(ModelContract, RoundTripContract):
     """The contract on ``memory:``."""
 
@@ -252,6 +255,7 @@ def test_a_path_without_end_is_no_field(app: flask.Flask) -> None:
         Garden.get(**{"tree" + ".branches" * 5000: []})
 
 
+@may_throw_as_of_old
 def test_a_model_that_hides_values_hides_those_that_are_refused(
     app: flask.Flask,
 ) -> None:
