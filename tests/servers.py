@@ -118,6 +118,11 @@ class RedisServer(Server):
 class RabbitServer(Server):
     """Debian's rabbitmq-server, as whoever runs the tests.
 
+    Killed within two seconds of the declaration of a queue, RabbitMQ 3.10 forgets
+    the queue now and then, and what it confirmed: that the declaration's transaction
+    was committed may still wait in a buffer of Mnesia's log. The next declaration
+    writes it.
+
     :param user: Name of the user who may do everything.
     :param password: Password of that user.
     :param tls: Whether it speaks TLS too, on a port of its own.

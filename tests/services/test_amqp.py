@@ -37,10 +37,10 @@ def broker(rabbit: RabbitServer, make_app: MakeApp) -> RabbitServer:
     return rabbit
 
 
-def declare() -> None:
+def declare(queue: str = "letters") -> None:
     channel = quorum.get_amqp().channel()
-    channel.queue_declare("letters", durable=True)
-    channel.queue_purge("letters")
+    channel.queue_declare(queue, durable=True)
+    channel.queue_purge(queue)
     channel.close()
 
 
@@ -441,6 +441,7 @@ def test_no_confirmed_message_is_lost_when_the_broker_stops(
     with RabbitServer() as server:
         make_app(CLOUDAMQP_URL=server.url, AMQP_TIMEOUT=10)
         declare()
+        declare("others")  # writes the first: RabbitServer
         threads = [threading.Thread(target=publish, args=(n,)) for n in range(8)]
         for thread in threads:
             thread.start()

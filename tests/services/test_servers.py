@@ -51,6 +51,7 @@ def open_rabbit(url: str) -> Iterator[t.Any]:
         channel = client.channel()
         channel.confirm_delivery()
         channel.queue_declare("letters", durable=True)
+        channel.queue_declare("others", durable=True)  # writes the first: RabbitServer
         yield channel
 
 
