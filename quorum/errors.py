@@ -252,7 +252,8 @@ class DuplicateError(QuorumError, ValueError):
     """Raised when two documents would have the same value in a unique field.
 
     :param model: Name of the model.
-    :param field: Name of the field; a nested one has dots.
+    :param field: Name of the field; a nested one has dots. Those of an index of
+        several have a comma between them. Empty when it is not known.
     """
 
     def __init__(self, model: str, field: str) -> None:
@@ -261,9 +262,10 @@ class DuplicateError(QuorumError, ValueError):
         self.field = field
 
     def __str__(self) -> str:
+        what = f"'{self.field}'" if self.field else "value in a field"
         return (
-            f"More than one {self.model} would have the same '{self.field}', which is "
-            "unique. Choose another value."
+            f"More than one {self.model} would have the same {what}, which is unique. "
+            "Choose another value."
         )
 
 

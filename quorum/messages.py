@@ -414,5 +414,5 @@ def as_html(data: str) -> str:
     :param data: The text.
     :returns: The HTML.
     """
-    shown = html.escape(data)
+    shown = html.escape(str(data))  # Markup would escape twice
     return f'<div style="white-space: pre-wrap">{shown}</div>\n'

@@ -204,7 +204,7 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
         if stored is None:
             if version:
                 document[version] = 1
-            with cls._writing(engine, collection, document):
+            with cls._writing(engine, collection, document, is_new=True):
                 collection.insert_one(document)
         else:
             before = cls._to_plain(_validate(cls, stored)._dump())
@@ -220,7 +220,7 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
                 if version:
                     query[version] = stored.get(version)  # None where there is none yet
                     changes[version] = document[version] = before[version] + 1
-                with cls._writing(engine, collection, document):
+                with cls._writing(engine, collection, document, is_new=False):
                     result = collection.update_one(query, {"$set": changes})
                     if not result.matched_count:
                         raise ConflictError(cls.__name__, str(self.id))
@@ -384,23 +384,36 @@ class Model(pydantic.BaseModel, metaclass=_ModelMeta):
     @classmethod
     @contextlib.contextmanager
     def _writing(
-        cls, engine: MongoDB, collection: "Collection", document: Document
+        cls,
+        engine: MongoDB,
+        collection: "Collection",
+        document: Document,
+        *,
+        is_new: bool,
     ) -> Iterator[None]:
         """Say in a ``DuplicateError`` which field of the document it is."""
         try:
             with engine.talk():
                 yield
         except DuplicateError as error:
-            key = error.field
             with engine.talk():
-                # FerretDB does not tell.
-                for path, unique in get_facts(cls).indexes if not key else ():
-                    value = _look_up(document, path)
-                    others = {path: value, "_id": {"$ne": document["_id"]}}
-                    if unique and collection.find_one(others):
-                        key = path
-            name = "id" if key in ("", "_id") else key
+                key = error.field or _find_duplicate(
+                    collection, document, is_new=is_new
+                )
+            name = "id" if key == "_id" else key
             raise DuplicateError(cls.__name__, name) from _show(cls, error)
+
+
+def _find_duplicate(
+    collection: "Collection", document: Document, *, is_new: bool
+) -> str:
+    """Ask which unique index has no room for a document: FerretDB does not tell."""
+    own = document["_id"]
+    for index in collection.index_information().values():
+        values = {path: _look_up(document, path) for path, _ in index["key"]}
+        if index.get("unique") and collection.find_one(values | {"_id": {"$ne": own}}):
+            return ", ".join(values)
+    return "_id" if is_new and collection.find_one({"_id": own}) else ""
 
 
 def _show(model: type[Model], error: DuplicateError) -> BaseException | None:

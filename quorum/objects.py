@@ -230,8 +230,8 @@ class AmazonKey:
             there are no keys to sign with.
         :raises UnsupportedError: If the objects are in a folder.
         """
-        if not 0 < expires_in <= _LONGEST_URL_LIFE:
-            self._refuse("a URL is good for 1 to 604800 seconds")
+        if type(expires_in) is not int or not 0 < expires_in <= _LONGEST_URL_LIFE:
+            self._refuse("a URL is good for 1 to 604800 seconds, a whole number")
         if method not in ("GET", "PUT", "HEAD", "DELETE"):
             self._refuse("a URL is good for GET, PUT, HEAD or DELETE")
         return self._handle.engine.sign(self.name, method, expires_in)
@@ -250,6 +250,8 @@ class AmazonKey:
         """
         encoded = {}
         for name, value in self.metadata.items():
+            if not all(isinstance(each, str) for each in (name, value)):
+                self._refuse(f"the metadata {name!r} are not text")
             try:
                 text = urllib.parse.quote(value, safe=_VISIBLE.replace("%", ""))
             except UnicodeEncodeError:

@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 import typing as t
+import uuid
 from collections.abc import Sequence
 
 import flask
@@ -136,17 +137,23 @@ class RedisSessionInterface(SessionInterface):
 
         :param user: The user.
         :returns: The key.
-        :raises UnsupportedError: If the user is None or empty.
+        :raises UnsupportedError: If that names nobody.
         """
-        if user is None or user == "":
-            raise UnsupportedError(f"The user {user!r}", "Name somebody.")
+        # The text of anything else may be an address, or change with its fields.
+        is_name = isinstance(user, str | int | uuid.UUID) or (
+            type(user).__module__ == "bson.objectid"
+        )
+        if not is_name or user == "":
+            what = f"A user that is {type(user).__name__ if user != '' else 'empty'}"
+            hint = "Name the user by text, a whole number, a UUID or an ObjectId."
+            raise UnsupportedError(what, hint)
         return f"{self._name}:user:{sessionstore.hash_text(str(user))}"
 
     def revoke(self, user: object) -> None:
         """End all the sessions that are bound to a user.
 
         :param user: The user.
-        :raises UnsupportedError: If the user is None or empty.
+        :raises UnsupportedError: If that names nobody.
         :raises ServiceRefusedError: If Redis refuses.
         :raises ServiceUnavailableError: If Redis cannot be reached.
         """
@@ -342,9 +349,10 @@ def bind_session(user: object) -> None:
 
     Call it when somebody has logged in. SESSION_LIFETIME begins anew.
 
-    :param user: The user, whom ``str(user)`` names.
+    :param user: What names the user for good: text, a whole number, a UUID or an
+        ObjectId.
     :raises UnsupportedError: If there is no request, ``redis_session`` is not on, or
-        the user is None or empty.
+        the user is something else, or empty.
     :raises ServiceUnavailableError: If Redis cannot be reached.
     """
     session, interface = _get_current("bind_session()")
@@ -358,9 +366,9 @@ def revoke_sessions(user: object) -> None:
 
     A request that is under way keeps what it has read, and what it changes is dropped.
 
-    :param user: The user, whom ``str(user)`` names.
-    :raises UnsupportedError: If ``redis_session`` is not on, or the user is None or
-        empty.
+    :param user: What :func:`bind_session` was given, or the same as text.
+    :raises UnsupportedError: If ``redis_session`` is not on, or the user is something
+        else, or empty.
     :raises ServiceRefusedError: If Redis refuses.
     :raises ServiceUnavailableError: If Redis cannot be reached.
     :raises NotLoadedError: If no app is loaded.

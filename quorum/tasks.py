@@ -6,7 +6,7 @@ import sys
 import threading
 import types
 import typing as t
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import flask
 
@@ -212,10 +212,16 @@ def run_background(
     moment, fault = (None, "") if target_time is None else _read_moment(target_time)
     if not _is_callable(callable):
         fault = "It is not callable"
-    elif isinstance(args, str | bytes):
-        fault = "Its args are text: pass a list"
-    elif retries < 0:
-        fault = "Its retries are below 0"
+    elif isinstance(args, str | bytes) or not isinstance(args, Iterable):
+        fault = "Its args are no list or tuple"
+    elif not isinstance(kwargs, Mapping | None):
+        fault = "Its kwargs are no dictionary"
+    elif type(retries) is not int or retries < 0:
+        fault = "Its retries are no whole number from 0"
+    elif callback is not None and not _is_callable(callback):
+        fault = "Its callback is not callable"
+    if fault:
+        raise TaskError(Order(callable, description=description).name, fault)
     order = Order(
         callable,
         tuple(args),
@@ -225,8 +231,6 @@ def run_background(
         description,
         retries,
     )
-    if fault:
-        raise TaskError(order.name, fault)
     return state.handle(SERVICE).engine.submit(state, order)
 
 
@@ -244,12 +248,14 @@ def background(timeout: float | None = None) -> Callable[[F], F]:
 
     :param timeout: Seconds from one start to the next; None for a single run.
     :returns: The decorator, which returns the function as it is.
-    :raises TaskError: If ``timeout`` is not a number above 0.
+    :raises TaskError: If ``timeout`` is not a number above 0, or the function itself.
     :raises AppAmbiguousError: If several apps are loaded and there is no context.
     """
+    if callable(timeout):
+        raise TaskError(Order(timeout).name, "Write @background(), with parentheses")
 
     def register(function: F) -> F:
-        if timeout is not None and not 0 < timeout < math.inf:
+        if not (timeout is None or _is_period(timeout)):
             fault = "Its timeout is not a number of seconds above 0"
             raise TaskError(Order(function).name, fault)
         try:
@@ -291,6 +297,10 @@ def start_repeated(state: State) -> None:
     """
     if state.repeated and state.execution:
         state.handle(SERVICE).engine.repeat(state)
+
+
+def _is_period(seconds: object) -> bool:
+    return isinstance(seconds, int | float) and 0 < seconds < math.inf
 
 
 def _read_moment(moment: Moment) -> tuple[float | None, str]:

@@ -304,10 +304,12 @@ class AmazonContract:
             ({"a": "\ud800"}, "cannot be encoded"),
             ({"a": "1", "A": "2"}, "case only"),
             ({"a": "x" * 2048}, "more than 2048 bytes"),
+            ({"a": 1}, "the metadata 'a' are not text"),
+            ({1: "a"}, "the metadata 1 are not text"),
         ],
     )
     def test_metadata_that_cannot_be_are_refused(
-        self, metadata: dict[str, str], reason: str
+        self, metadata: dict[t.Any, t.Any], reason: str
     ) -> None:
         key = quorum.get_amazon_key("a")
         key.metadata = metadata
@@ -326,8 +328,17 @@ class AmazonContract:
             key.set_contents_from_string(b"1")
 
     @pytest.mark.parametrize(
-        ("seconds", "method"), [(0, "GET"), (604801, "GET"), (60, "POST"), (60, "get")]
+        ("seconds", "method"),
+        [
+            (0, "GET"),
+            (604801, "GET"),
+            (60.0, "GET"),
+            ("60", "GET"),
+            (True, "GET"),
+            (60, "POST"),
+            (60, "get"),
+        ],
     )
-    def test_a_url_that_cannot_be_is_refused(self, seconds: int, method: str) -> None:
+    def test_a_url_that_cannot_be_is_refused(self, seconds: t.Any, method: str) -> None:
         with pytest.raises(quorum.ServiceRefusedError, match="a URL is good for"):
             quorum.get_amazon_key("a").generate_url(seconds, method)

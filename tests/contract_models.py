@@ -401,6 +401,22 @@ class ModelContract:
         assert str(pickle.loads(pickle.dumps(badge.value))) == str(badge.value)
         assert stored(other)["email"] == "b"
 
+    def test_a_duplicate_in_several_fields_names_them(self, app: flask.Flask) -> None:
+        people = quorum.get_mongo_db().people
+        people.create_index([("name", 1), ("age", 1)], unique=True)
+        make_person(name="a", email="a").save()
+        other = make_person(name="b", email="b").save()
+
+        with pytest.raises(quorum.DuplicateError) as inserted:
+            make_person(name="a", email="c").save()
+        other.name = "a"
+        with pytest.raises(quorum.DuplicateError) as updated:
+            other.save()
+
+        for it in (inserted, updated):
+            assert it.value.field == "name, age"
+        assert Person.count() == 2
+
     def test_of_many_that_save_one_value_one_wins(self, app: flask.Flask) -> None:
         def sign_up(number: int) -> str:
             try:

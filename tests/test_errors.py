@@ -57,6 +57,7 @@ SAMPLES: list[errors.QuorumError] = [
     errors.MissingDependencyError("python-dotenv", "dotenv"),
     errors.ConflictError("Person", "6b031a82b089c967c135a2d2"),
     errors.DuplicateError("Person", "email"),
+    errors.DuplicateError("Person", ""),
     errors.DocumentError("Person", "6b031a82b089c967c135a2d2", "age: missing"),
     errors.ObjectIdError("'x'"),
     errors.SessionValueError("cart", "a set is not JSON serializable."),

@@ -16,6 +16,7 @@ import typing as t
 
 import flask
 import pytest
+from markupsafe import Markup
 
 import quorum
 from quorum import mail
@@ -213,6 +214,15 @@ def test_the_templates_of_the_given_app_count(make_app: MakeApp) -> None:
         (
             {"rich": "mail.html", "data": "<b>"},
             {"text/plain": "<b>\n", "text/html": "<p>Hi\n"},
+        ),
+        (
+            {"data": Markup("Tom & <Ann>")},  # text all the same
+            {
+                "text/plain": "Tom & <Ann>\n",
+                "text/html": (
+                    '<div style="white-space: pre-wrap">Tom &amp; &lt;Ann&gt;</div>\n'
+                ),
+            },
         ),
         (
             {"data": "Hi"},

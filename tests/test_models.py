@@ -221,10 +221,10 @@ def test_a_save_keeps_what_another_thread_sets(
     thing = Everything(moment=dt.datetime(2026, 1, 1, tzinfo=zone), places=[Address()])
     write = Everything._writing
 
-    def write_slowly(*arguments: t.Any) -> t.Any:
+    def write_slowly(*arguments: t.Any, **options: t.Any) -> t.Any:
         thing.moment = None
         thing.places.append(Address(city="Porto"))
-        return write(*arguments)
+        return write(*arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Everything, "_writing", write_slowly)

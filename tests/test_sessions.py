@@ -4,6 +4,7 @@ import base64
 import decimal
 import logging
 import typing as t
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -490,14 +491,53 @@ def test_revocation_needs_a_loaded_app() -> None:
         quorum.revoke_sessions("ann")
 
 
-@pytest.mark.parametrize("user", [None, ""])
-def test_session_of_nobody_is_refused(shop: Shop, user: object) -> None:
+class User(quorum.Model):
+    """Its text has all the fields, and changes with them."""
+
+    password: str
+
+
+@pytest.mark.parametrize(
+    ("user", "kind"),
+    [
+        (None, "NoneType"),
+        ("", "empty"),
+        (object(), "object"),
+        (User(password="sesame"), "User"),
+        (b"ann", "bytes"),
+    ],
+)
+def test_what_does_not_name_a_user_is_refused(
+    shop: Shop, user: object, kind: str
+) -> None:
+    said = (
+        rf"^A user that is {kind} is not supported\. "
+        r"Name the user by text, a whole number, a UUID or an ObjectId\.$"
+    )
+
     def act(_: SessionMixin) -> None:
         for call in (quorum.bind_session, quorum.revoke_sessions):
-            with pytest.raises(quorum.UnsupportedError, match="Name somebody"):
+            with pytest.raises(quorum.UnsupportedError, match=said):
                 call(user)
 
     shop.ask(shop.browser(), act)
+
+
+@pytest.mark.parametrize(
+    "user", ["ann", 7, uuid.UUID(int=7), quorum.object_id("a" * 24)]
+)
+def test_a_user_is_the_same_as_their_text(shop: Shop, user: object) -> None:
+    def act(session: SessionMixin) -> None:
+        quorum.bind_session(user)
+        session["a"] = 1
+
+    client = shop.browser()
+    shop.ask(client, act)
+
+    with shop.app.app_context():
+        quorum.revoke_sessions(str(user))
+
+    assert shop.read(client) == {}
 
 
 ANY = settings(

@@ -719,10 +719,16 @@ class TestPeriodic:
         assert len(rest(0)) >= 1
         assert caplog.messages == []
 
-    @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
-    def test_a_bad_timeout_is_an_error(self, timeout: float) -> None:
+    @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), "5"])
+    def test_a_bad_timeout_is_an_error(self, timeout: t.Any) -> None:
         with pytest.raises(quorum.TaskError, match=r"contract\.note' .* timeout"):
             quorum.background(timeout)(note)
+
+    def test_parentheses_that_are_missing_are_an_error(self) -> None:
+        bare: t.Any = quorum.background
+
+        with pytest.raises(quorum.TaskError, match=r"note' .*@background\(\)"):
+            bare(note)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")

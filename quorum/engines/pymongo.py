@@ -55,7 +55,7 @@ def _explain(
     if isinstance(error, pymongo.errors.ExecutionTimeout):
         return ServiceUnavailableError(service, host, port, reason)
     if isinstance(error, pymongo.errors.DuplicateKeyError) or _UNIQUE_FAILED in reason:
-        return DuplicateError("", next(iter(details.get("keyPattern", ())), ""))
+        return DuplicateError("", ", ".join(details.get("keyPattern", ())))
     if error.code == _NOT_KNOWN:
         reason = "the server did not take the user and the password"
     return ServiceRefusedError(service, host, port, reason)
