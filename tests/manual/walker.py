@@ -63,6 +63,8 @@ class Terminal:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # Who runs the tests in the background has Ctrl-C ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def read(self) -> str:
@@ -91,10 +93,14 @@ class Terminal:
         os.killpg(self.process.pid, signal.SIGINT)
         try:
             self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
+        except subprocess.TimeoutExpired as error:
+            os.killpg(self.process.pid, signal.SIGABRT)  # Python shows where it hangs
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(PATIENCE)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-            raise
+            raise AssertionError(f"it does not end: {self.read()}") from error
         assert "Traceback" not in self.read(), self.read()
 
 
@@ -286,6 +292,7 @@ def find_tools(folder: pathlib.Path) -> dict[str, str]:
         "COLUMNS": "80",
         "TERM": "dumb",
         "PYTHONUNBUFFERED": "1",  # as in a terminal
+        "PYTHONFAULTHANDLER": "1",
         "PIP_REQUIRE_VIRTUALENV": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
