@@ -56,7 +56,9 @@ _WRITE: t.Final[bson.CodecOptions[Document]] = bson.CodecOptions(
 )
 
 #: Leaves what the two engines have no other types for as the types of BSON.
-_PLAIN: t.Final[bson.CodecOptions[Document]] = bson.CodecOptions(tz_aware=True)
+_PLAIN: t.Final[bson.CodecOptions[Document]] = bson.CodecOptions(
+    tz_aware=True, uuid_representation=bson.UuidRepresentation.STANDARD
+)
 
 #: How stored documents are read: times are aware, decimals are Python's.
 READ: t.Final[bson.CodecOptions[Document]] = bson.CodecOptions(
@@ -129,7 +131,7 @@ def is_same(first: object, second: object) -> bool:
     """Say whether two plain values are stored alike: 1 is neither 1.0 nor True."""
     if type(first) is type(second) and type(first) in SIMPLE:
         return first == second
-    return bson.encode({"": first}) == bson.encode({"": second})
+    return _encode({"": first}) == _encode({"": second})
 
 
 class _NotStorableError(Exception):

@@ -161,7 +161,7 @@ def load(
             state.stack.close()
             raise
     with app.app_context():
-        for sentence in state.sources.misspelled():
+        for sentence in state.sources.find_unread():
             LOGGER.warning(sentence)
     return app
 

@@ -267,6 +267,9 @@ _BUILT_IN: dict[object, Parser[t.Any]] = {
     str: text,
 }
 
+#: Of text they make letters, which nobody means.
+_TAKE_APART: tuple[object, ...] = (list, tuple, set, frozenset)
+
 
 def as_parser(function: Callable[[t.Any], T]) -> Parser[T]:
     """Return the parser that stands for a type or a function of the user.
@@ -280,6 +283,9 @@ def as_parser(function: Callable[[t.Any], T]) -> Parser[T]:
     if isinstance(function, type) and function in _BUILT_IN:
         return _BUILT_IN[function]
     name = getattr(function, "__name__", type(function).__name__)
+    if function in _TAKE_APART:
+        expects = f"a {name}; pass a function that splits text"
+        return Parser(name, expects, _refuse_text(function))
     return Parser(name, f"a value that {name}() accepts", function)
 
 
@@ -287,6 +293,15 @@ def _lookup(table: Mapping[str, T], word: str) -> T:
     if word not in table:
         raise ValueError
     return table[word]
+
+
+def _refuse_text(function: Callable[[t.Any], T]) -> Callable[[t.Any], T]:
+    def parse(value: object) -> T:
+        if isinstance(value, str):
+            raise ValueError
+        return function(value)
+
+    return parse
 
 
 def _matching(pattern: str, value: object) -> str:

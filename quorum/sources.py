@@ -113,13 +113,18 @@ class Sources:
         """Return every name that has a value in any source."""
         return {name for source in self.sources for name in source.values}
 
-    def misspelled(self) -> list[str]:
-        """Return a sentence for each name in the files that looks like a variable's."""
+    def find_unread(self) -> list[str]:
+        """Return a sentence for each name in the files that somebody thinks is read."""
         sentences = []
         for source in self.sources[-2:]:
             for name in source.values:
-                hint = "" if _is_declared(name) else did_you_mean(name, SPELLINGS)
-                if hint:
+                if _is_declared(name):
+                    continue
+                if name in flask.Flask.default_config:
+                    fault = f"{source.name}: '{name}' is a setting of Flask, which has"
+                    hint = " to be given to load() or put into app.config."
+                    sentences.append(f"{fault}{hint}")
+                elif hint := did_you_mean(name, SPELLINGS):
                     fault = f"{source.name}: '{name}' is no declared variable."
                     sentences.append(f"{fault}{hint}")
         return sentences

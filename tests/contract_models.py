@@ -417,6 +417,16 @@ class ModelContract:
             assert it.value.field == "name, age"
         assert Person.count() == 2
 
+    def test_pymongo_finds_a_uuid_as_it_is(self, app: flask.Flask) -> None:
+        known = uuid.uuid4()
+        thing = Everything(token=known).save()
+        raw = quorum.get_mongo_db()[Everything.collection_name]
+
+        found = raw.find_one({"token": known})
+
+        assert found is not None
+        assert (found["_id"], found["token"]) == (thing.id, known)
+
     def test_of_many_that_save_one_value_one_wins(self, app: flask.Flask) -> None:
         def sign_up(number: int) -> str:
             try:

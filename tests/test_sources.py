@@ -666,6 +666,21 @@ def test_a_misspelt_name_in_a_file_is_warned_of(
 
 
 @pytest.mark.parametrize("source", [".env", "quorum.json"])
+def test_a_setting_of_flask_in_a_file_is_warned_of(
+    source: str, shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.put(source, SESSION_COOKIE_SECURE="1", DEBUG="0")
+
+    shop.load()
+
+    (message,) = caplog.messages
+    assert message == (
+        f"{source}: 'SESSION_COOKIE_SECURE' is a setting of Flask, which has to be "
+        "given to load() or put into app.config."
+    )
+
+
+@pytest.mark.parametrize("source", [".env", "quorum.json"])
 def test_a_good_name_in_a_file_is_not_warned_of(
     source: str, shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,14 +19,20 @@ from quorum.engines import threads
 from quorum.queues import QueueSettings
 from quorum.state import get_handle, get_state
 from quorum.tasks import SERVICE, Order
+from quorum.testing import join_tasks
 from tests.conftest import MakeApp
 from tests.processes import PATIENCE, clean_environment, running
-from tests.tasks_contract import Contract, Open, note, rest, took
+from tests.tasks_contract import Contract, Open, fail_until, note, rest, took
 
 
 @pytest.fixture
 def open(make_app: MakeApp) -> Open:
     return functools.partial(make_app, QUEUE_BACKOFF=0.02)
+
+
+def submit(function: t.Callable[..., object], *args: t.Any) -> None:
+    """Submit another task."""
+    quorum.run_background(function, args)
 
 
 def block(started: threading.Event, end: threading.Event) -> str:
@@ -583,6 +589,62 @@ def test_threads_that_the_system_does_not_give_are_an_error(
     assert threading.active_count() == before + 2
     quorum.unload()
     assert threading.active_count() == before
+
+
+class TestJoin:
+    def test_what_tasks_submit_and_try_again_is_waited_for(self, open: Open) -> None:
+        open()
+        soon = time.time() + 0.1
+
+        quorum.run_background(fail_until, [3], retries=5)
+        quorum.run_background(submit, [submit, submit, note])
+        quorum.run_background(note, ["soon"], target_time=soon)
+        join_tasks()
+
+        assert sorted(str(each.args) for each in rest(0)) == [
+            "('soon',)",
+            "()",
+            *["(3,)"] * 3,
+        ]
+
+    def test_every_end_of_a_long_chain_is_waited_for(self, open: Open) -> None:
+        open()
+
+        for _ in range(50):
+            quorum.run_background(submit, [*[submit] * 40, note])
+            join_tasks()
+            assert len(rest(0)) == 1
+
+    def test_what_starts_later_or_again_and_again_is_not(self, open: Open) -> None:
+        open()
+        quorum.background(0.01)(note)
+        quorum.call_run()
+        late = quorum.run_background(note, ["late"], target_time=time.time() + 60)
+        start = time.monotonic()
+
+        join_tasks()
+
+        assert time.monotonic() - start < 5
+        assert late.state == "waiting"
+
+    def test_what_does_not_end_is_named(self, open: Open) -> None:
+        app = open()
+        with Blocked(2):
+            said = (
+                r"^Not ended in 0\.05 seconds: "
+                r"'tests\.test_tasks\.block', 'tests\.test_tasks\.block'\.$"
+            )
+
+            with pytest.raises(TimeoutError, match=said):
+                join_tasks(app, 0.05)
+
+        join_tasks(app)
+
+    def test_a_queue_has_nothing_to_wait_for(self, make_app: MakeApp) -> None:
+        make_app(QUEUE_URL="redis://127.0.0.1:1")
+
+        with pytest.raises(quorum.UnsupportedError, match="QUEUE_URL='thread:'"):
+            join_tasks()
 
 
 class TestPeriodic:

@@ -1103,3 +1103,16 @@ def test_a_declaration_stands_for_its_name_wherever_a_value_is_changed() -> None
     quorum.confr(number)
 
     assert (inside, after, quorum.conf(number)) == (2, 3, 1)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, set, frozenset])
+def test_text_is_not_taken_apart(make_app: MakeApp, kind: t.Any) -> None:
+    make_app()
+    quorum.confs("TAGS", "a,b")
+    said = rf"TAGS .* is not a {kind.__name__}; pass a function that splits text\.$"
+
+    with pytest.raises(quorum.ConfigError, match=said):
+        quorum.conf("TAGS", cast=kind)
+    quorum.confs("TAGS", ["a", "b"])
+
+    assert quorum.conf("TAGS", cast=kind) == kind(["a", "b"])

@@ -3,7 +3,6 @@
 import io
 import re
 import threading
-import time
 import typing as t
 from collections.abc import Iterator
 
@@ -15,7 +14,7 @@ import quorum
 from newsroom import create_app, issues, models, sending
 from newsroom.deliveries import Deliveries
 from newsroom.models import Editor, Issue, Reader
-from quorum.testing import Delivered, outbox
+from quorum.testing import Delivered, join_tasks, outbox
 
 PASSWORD = "correct horse battery"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
@@ -57,17 +56,10 @@ def log_in(client: FlaskClient, name: str = "editor", password: str = PASSWORD) 
     return client.post("/login", data=form).status_code
 
 
-def wait_for(what: t.Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def subscribe(client: FlaskClient, address: str) -> str:
     """Return the path of the link in the mail."""
     client.post("/subscribe", data={"email": address})
-    wait_for(lambda: mail_to(address))
+    join_tasks()
     (message,) = mail_to(address)
     found = re.search(r"https://news\.example\.org(/confirm/\S+)", text_of(message))
     assert found is not None
@@ -135,7 +127,7 @@ def test_nobody_learns_whether_an_address_is_known(visitor: FlaskClient) -> None
     new = visitor.post("/subscribe", data={"email": "bea@example.org"})
 
     assert again.text.replace("ann@", "bea@") == new.text
-    wait_for(lambda: mail_to("bea@example.org"))
+    join_tasks()
     assert len(mail_to("ann@example.org")) == 1
 
 
@@ -153,7 +145,7 @@ def test_what_is_no_address_is_shown_again(visitor: FlaskClient, address: str) -
 def test_the_link_does_not_follow_the_host_of_the_request(visitor: FlaskClient) -> None:
     form = {"email": "ann@example.org"}
     visitor.post("/subscribe", data=form, headers={"Host": "evil.example.com"})
-    wait_for(outbox)
+    join_tasks()
 
     assert "https://news.example.org/confirm/" in text_of(outbox()[0])
     assert "evil" not in outbox()[0].as_string()
@@ -169,7 +161,7 @@ def test_an_issue_goes_to_every_reader_who_confirmed(
     issue = write(editor, picture=(io.BytesIO(PNG), "x.png"), description="A <b>")
 
     send(editor, issue)
-    wait_for(lambda: progress(editor, issue)["over"])
+    join_tasks()
 
     assert progress(editor, issue)["sent"] == 2
     assert {item.envelope_to[0][:3] for item in outbox()} == {"ann", "bea"}
@@ -209,12 +201,12 @@ def test_failures_are_listed_and_tried_again(
 
     monkeypatch.setattr(quorum, "send_mail", refuse_ann)
     send(editor, issue)
-    wait_for(lambda: progress(editor, issue)["over"])
+    join_tasks()
     page = editor.get(f"/issues/{issue.id}").text
     monkeypatch.undo()
     sending.finish_issues()
     editor.post(f"/issues/{issue.id}/retry")
-    wait_for(lambda: progress(editor, issue)["sent"] == 2)
+    join_tasks()
     sending.finish_issues()
 
     assert re.search(r"<td>ann@example.org</td><td>.*it is full", page)
@@ -230,7 +222,7 @@ def test_a_task_that_runs_twice_sends_once(
     outbox().clear()
     issue = write(editor)
     send(editor, issue)
-    wait_for(lambda: progress(editor, issue)["over"])
+    join_tasks()
 
     for _ in "12":
         sending.list_readers(str(issue.id))
@@ -254,7 +246,7 @@ def test_an_issue_whose_tasks_were_lost_is_sent_all_the_same(
 
     sending.finish_issues()
 
-    wait_for(outbox)
+    join_tasks()
 
 
 def test_deliveries_that_were_lost_are_submitted_again(
@@ -267,14 +259,14 @@ def test_deliveries_that_were_lost_are_submitted_again(
     with monkeypatch.context() as lost:
         lost.setattr(sending, "submit_delivery", lambda issue, reader: None)
         send(editor, issue)
-        wait_for(lambda: progress(editor, issue)["readers"])
+        join_tasks()
         sending.finish_issues()
         assert progress(editor, issue)["waiting"] == 2  # they may be on their way
     visitor.post(f"/leave/{get_reader('bea').token}")
     quorum.get_redis().delete(f"newsroom:deliveries:{issue.id}:life")
 
     sending.finish_issues()
-    wait_for(lambda: progress(editor, issue)["over"])
+    join_tasks()
 
     assert [item.envelope_to for item in outbox()] == [("ann@example.org",)]
 
@@ -285,7 +277,7 @@ def test_what_was_sent_long_ago_is_still_counted(
     visitor.post(subscribe(visitor, "ann@example.org"))
     issue = write(editor)
     send(editor, issue)
-    wait_for(lambda: progress(editor, issue)["over"])
+    join_tasks()
     sending.finish_issues()
     redis = quorum.get_redis()
     keys = [f"newsroom:deliveries:{issue.id}:{name}" for name in ("sent", "life")]
@@ -304,7 +296,7 @@ def test_a_retry_is_not_taken_for_sent_before_it_is(
     submit = sending.submit_delivery
     monkeypatch.setattr(sending, "send", refuse)
     send(editor, issue)
-    wait_for(lambda: progress(editor, issue)["failed"])
+    join_tasks()
     sending.finish_issues()
     monkeypatch.undo()
 
@@ -316,7 +308,8 @@ def test_a_retry_is_not_taken_for_sent_before_it_is(
     editor.post(f"/issues/{issue.id}/retry")
 
     assert Issue.exists(id=issue.id, state="sending")
-    wait_for(lambda: progress(editor, issue)["sent"] == 1)
+    join_tasks()
+    assert progress(editor, issue)["sent"] == 1
 
 
 def test_a_reader_on_the_move_is_counted_once(app: flask.Flask) -> None:
@@ -360,7 +353,7 @@ def test_listing_goes_on_where_it_was_interrupted(
     monkeypatch.setattr(sending, "_BATCH", 2)
     monkeypatch.setattr(sending, "submit_delivery", break_off)
     send(editor, issue)
-    wait_for(lambda: progress(editor, issue)["over"])
+    join_tasks()
 
     assert submitted[2] == submitted[3]
     assert len(set(submitted)) == len(submitted) - 1 == 5

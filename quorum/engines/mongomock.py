@@ -22,7 +22,9 @@ class MongoMemory:
     address: str = "memory:"
 
     def __init__(self, settings: MongoSettings) -> None:
-        client: object = mongomock_ng.MongoClient(tz_aware=True)
+        client: object = mongomock_ng.MongoClient(
+            tz_aware=True, uuidRepresentation="standard"
+        )
         self.client: pymongo.MongoClient[dict[str, t.Any]] = t.cast(t.Any, client)
         self.database: str | None = settings.location.parts.path.strip("/") or None
         self.decodes: bool = False

@@ -78,6 +78,7 @@ class MongoServer:
                 connectTimeoutMS=milliseconds,
                 socketTimeoutMS=milliseconds,
                 tz_aware=True,
+                uuidRepresentation="standard",
             )
             self.database: str | None = (
                 self.client.get_default_database("").name or None

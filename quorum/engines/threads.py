@@ -193,6 +193,25 @@ class ThreadQueue:
         # Asked after that was made, as it may have ended before.
         return task.how_far in _ENDED or task.ended.wait(timeout)
 
+    def join(self, timeout: float) -> list[str]:
+        """Wait for all tasks, those that they submit included, but no periodic ones.
+
+        :param timeout: Seconds to wait. What starts later is not waited for.
+        :returns: Names of the tasks that have not ended then.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            number = next(_numbers)
+            # Twice those that wait, as one that runs may be going to wait again.
+            places = (self._waiting, self._running.values(), self._waiting)
+            found = [task for place in places for task in list(place)]
+            tasks = [task for task in found if task.every is None and task.due <= end]
+            if not tasks and next(_numbers) == number + 1:  # nobody has made one
+                return []
+            for task in tasks:
+                if not self.wait(task, max(0, end - time.monotonic())):
+                    return [each.name for each in dict.fromkeys(tasks)]
+
     def cancel(self, task: ThreadTask) -> bool:
         """Keep a task from running, unless it has begun.
 

@@ -252,7 +252,7 @@ def test_variables_in_the_text_are_variables_that_there_are() -> None:
     secret = {f"{name}_FILE" for name, item in SPELLINGS.items() if item.secret}
     own = {"SHOP_CURRENCY", "SHOP_TOKEN", "SHOP_RETRIES", *OF_EXAMPLES}
     flasks = {"TESTING", "MAX_CONTENT_LENGTH", "PERMANENT_SESSION_LIFETIME"}
-    flasks |= {"SESSION_COOKIE_SECURE", "SESSION_COOKIE_SAMESITE"}
+    flasks |= {"SERVER_NAME", "SESSION_COOKIE_SECURE", "SESSION_COOKIE_SAMESITE"}
     flasks |= {"SESSION_REFRESH_EACH_REQUEST", "SECRET_KEY_FALLBACKS"}
     others = {"CI", "INFO", "HTML", "XML", "TRUE"}
     known = {*SPELLINGS, *secret, *own, *flasks, *others}
