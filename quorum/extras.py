@@ -1,6 +1,8 @@
 """Loads what an extra installs, or says which extra is missing."""
 
 import importlib
+import os
+import threading
 import typing as t
 
 from quorum.errors import MissingDependencyError
@@ -32,8 +34,21 @@ def require(path: str) -> t.Any:
     """
     module, _, name = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        with _lock:
+            return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise  # also for a module that an installed library lacks
         raise MissingDependencyError(*EXTRAS[error.name]) from error
+
+
+#: Held during an import. A fork waits for it: a child that was forked in the midst of
+#: an import of another thread would wait for the end of that for ever.
+_lock = threading.RLock()
+
+if hasattr(os, "fork"):
+    os.register_at_fork(
+        before=_lock.acquire,
+        after_in_parent=_lock.release,
+        after_in_child=_lock.release,
+    )

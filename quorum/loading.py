@@ -204,7 +204,6 @@ def onrun(function: F) -> F:
 def call_run() -> None:
     """Call the functions of :func:`onrun`, each once, in the order of registration.
 
-    Then the functions of :func:`background` begin.
     :func:`run` does so itself. Under another WSGI server the app calls this when it
     starts. A function that raises stops the call; it and those behind it are called
     by the next one.
@@ -217,7 +216,6 @@ def call_run() -> None:
         while state.run_functions:
             state.run_functions[0]()
             del state.run_functions[0]
-        tasks.start_repeated(state)
 
 
 def check_services() -> dict[str, QuorumError | None]:
@@ -291,7 +289,7 @@ def _run_base(state: State, settings: AppSettings) -> None:
             settings.host,
         )
     if not app.debug or is_running_from_reloader():
-        _call_run_of(state)  # the process that only watches the files serves nothing
+        _start(state)  # the process that only watches the files serves nothing
     app.run(
         settings.host,
         settings.port,
@@ -305,7 +303,7 @@ def _run_base(state: State, settings: AppSettings) -> None:
 def _run_waitress(state: State, settings: AppSettings) -> None:
     # waitress.serve() would set up logging, and quorum's handler give way to that.
     create_server = require("waitress:create_server")
-    _call_run_of(state)
+    _start(state)
     host, port = settings.host, settings.port
     try:
         server = create_server(state.app, host=host, port=port)
@@ -323,9 +321,10 @@ _SERVERS: t.Final = {"base": _run_base, "waitress": _run_waitress}
 RUN_FUNCTIONS: t.Final[list[Callable[..., object]]] = []
 
 
-def _call_run_of(state: State) -> None:
+def _start(state: State) -> None:
     with state.app.app_context():
         call_run()
+        tasks.start_repeated(state)
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,11 +1,11 @@
 """Log records of the app in use: where they go, and what every one of them says."""
 
+import contextlib
 import datetime
 import json
 import logging
 import logging.handlers
 import math
-import os
 import pathlib
 import re
 import sys
@@ -255,7 +255,25 @@ class _Stamp(logging.Filter):
         return find_state() in (None, self.state)
 
 
-class _FallbackHandler(logging.StreamHandler[t.TextIO]):
+class _Careful(logging.Handler):
+    """Never raises, and never shows the arguments of what it cannot write."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except Exception:  # a file that cannot be opened again, for instance
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        redact = t.cast("TextFormatter | JSONFormatter", self.formatter).redact
+        error = sys.exception()
+        text = f"{type(error).__name__}: {error}"
+        place = f"{record.name} ({record.pathname}:{record.lineno})"
+        with contextlib.suppress(Exception):
+            sys.stderr.write(redact(f"A record of {place} cannot be logged: {text}\n"))
+
+
+class _FallbackHandler(_Careful, logging.StreamHandler[t.TextIO]):
     """Writes to the standard error stream what no other handler shows."""
 
     def __init__(self) -> None:
@@ -270,18 +288,24 @@ class _FallbackHandler(logging.StreamHandler[t.TextIO]):
         super().emit(record)
 
 
+if sys.platform == "win32":
+    _Watched = logging.FileHandler
+else:
+    _Watched = logging.handlers.WatchedFileHandler
+
+
+class _FileHandler(_Careful, _Watched):
+    """Appends to a file, as other processes may; who rotates it, moves it away."""
+
+
 def _open_file(settings: LogSettings, name: str) -> logging.Handler:
     if not name or name in (".", "..") or set(name) & {"/", "\\", "\0"}:
         fault = f"{name!r} is no plain file name."
         raise ConfigError(Problem("logger", "keyword", fault))
     file = name if name.endswith(".log") else f"{name}.log"
     path = pathlib.Path(settings.folder, file).absolute()
-    # Several processes may append to one file; who rotates it, moves it away.
-    make: Callable[..., logging.Handler] = (
-        logging.FileHandler if os.name == "nt" else logging.handlers.WatchedFileHandler
-    )
     try:
-        return make(path, encoding="utf-8")
+        return _FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         fault = f"the log file {str(path)!r} cannot be opened: {error.strerror}."
         raise ConfigError(Problem("LOG_FOLDER", "logger", fault)) from error

@@ -241,10 +241,10 @@ run_back = run_background
 def background(timeout: float | None = None) -> Callable[[F], F]:
     """Run the decorated function again and again, beginning when the app starts.
 
-    It runs in the app's context. The app starts with :func:`run`, with
-    :func:`call_run`, or with the first request that a process serves. In threads it
-    runs in every process. A run that takes longer delays the next one, and one that
-    raises is logged and ends nothing.
+    It runs in the app's context. The app starts with :func:`run`, or with the first
+    request that a process serves. In threads it runs in every such process. A run
+    that takes longer delays the next one, and one that raises is logged and ends
+    nothing.
 
     :param timeout: Seconds from one start to the next; None for a single run.
     :returns: The decorator, which returns the function as it is.

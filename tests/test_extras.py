@@ -1,7 +1,11 @@
 import configparser
+import os
 import pathlib
 import re
+import signal
 import sys
+import threading
+import time
 
 import pytest
 
@@ -179,3 +183,22 @@ def test_waitress_names_its_extra(
 
     with pytest.raises(quorum.MissingDependencyError, match=r"quorum-flask\[server\]"):
         quorum.run("waitress")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_fork_waits_for_the_import_of_another_thread(modules: pathlib.Path) -> None:
+    (modules / "slow.py").write_text("import time\ntime.sleep(0.5)\nspeed = 1\n")
+    thread = threading.Thread(target=extras.require, args=["slow:speed"])
+    thread.start()
+    while "slow" not in sys.modules:
+        time.sleep(0.001)
+
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)
+        os._exit(extras.require("slow:speed"))
+    _, status = os.waitpid(child, 0)
+    thread.join()
+
+    assert os.waitstatus_to_exitcode(status) == 1

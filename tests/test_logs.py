@@ -435,3 +435,61 @@ def test_the_log_file_is_closed_by_the_unload(
     quorum.unload()
 
     assert handler.stream is None
+
+
+def test_a_record_that_cannot_be_written_ends_nothing_and_is_told_of(
+    log_app: flask.Flask, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quorum.warning("first")
+    gone = tmp_path.with_name("gone")
+    tmp_path.rename(gone)
+
+    quorum.warning("the password is %s", "sesame")
+    told = capsys.readouterr().err
+    gone.rename(tmp_path)
+    quorum.warning("last")
+
+    assert [line.split()[-1] for line in _lines(tmp_path)] == ["first", "last"]
+    assert re.fullmatch(
+        r"A record of quorum \(\S+test_logs\.py:\d+\) cannot be logged: "
+        r"FileNotFoundError: .*\n",
+        told,
+    )
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("logger", ["shop", None])
+def test_a_record_that_is_wrong_does_not_show_its_arguments(
+    make_app: MakeApp,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+    logger: str | None,
+) -> None:
+    stderr = bare_stderr(monkeypatch)
+    make_app(logger=logger, LOG_FOLDER=str(tmp_path), LOG_FORMAT=form)
+
+    class Odd:
+        def __str__(self) -> str:
+            raise ValueError("redis://:sesame@localhost")
+
+    quorum.warning("order %d", "redis://:sesame@localhost")
+    quorum.warning("order %s", Odd())
+
+    told = stderr.getvalue()
+    assert told.count("cannot be logged") == 2
+    assert "ValueError: redis://:***@localhost" in told
+    assert "sesame" not in told
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_is_no_character_is_written_as_python_shows_it(
+    make_app: MakeApp, tmp_path: pathlib.Path, form: str
+) -> None:
+    make_app(logger="shop", LOG_FOLDER=str(tmp_path), LOG_FORMAT=form)
+
+    quorum.warning("order %s", "\ud800")
+
+    (line,) = _lines(tmp_path)
+    assert r"order \ud800" in line
+    assert form == "text" or json.loads(line)["message"] == "order \ud800"

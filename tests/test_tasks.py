@@ -22,12 +22,18 @@ from quorum.tasks import SERVICE, Order
 from quorum.testing import join_tasks
 from tests.conftest import MakeApp
 from tests.processes import PATIENCE, clean_environment, running
-from tests.tasks_contract import Contract, Open, fail_until, note, rest, took
+from tests.tasks_contract import Contract, Open, fail, fail_until, note, rest, took
 
 
 @pytest.fixture
 def open(make_app: MakeApp) -> Open:
     return functools.partial(make_app, QUEUE_BACKOFF=0.02)
+
+
+def begin() -> None:
+    """Serve a first request, with which periodic work begins."""
+    assert quorum.APP is not None
+    quorum.APP.test_client().get("/")
 
 
 def submit(function: t.Callable[..., object], *args: t.Any) -> None:
@@ -591,6 +597,33 @@ def test_threads_that_the_system_does_not_give_are_an_error(
     assert threading.active_count() == before
 
 
+def test_a_log_that_fails_ends_no_thread_and_no_periodic_work(
+    open: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError("full")
+
+    handler = Broken()
+    monkeypatch.setattr(logging.getLogger("quorum"), "handlers", [handler])
+    open()
+
+    @quorum.background(0.01)
+    def tick() -> None:
+        note("tick")
+        raise ValueError("on purpose")
+
+    begin()
+    failing = [quorum.run_background(fail, ["error"]) for _ in range(8)]
+    for task in failing:
+        with pytest.raises((OSError, ValueError)):
+            task.result(PATIENCE)
+
+    assert [took().args for _ in range(20)].count(("tick",)) >= 3
+    quorum.unload()
+    rest(0)
+
+
 class TestJoin:
     def test_what_tasks_submit_and_try_again_is_waited_for(self, open: Open) -> None:
         open()
@@ -618,7 +651,7 @@ class TestJoin:
     def test_what_starts_later_or_again_and_again_is_not(self, open: Open) -> None:
         open()
         quorum.background(0.01)(note)
-        quorum.call_run()
+        begin()
         late = quorum.run_background(note, ["late"], target_time=time.time() + 60)
         start = time.monotonic()
 
@@ -648,6 +681,23 @@ class TestJoin:
 
 
 class TestPeriodic:
+    def test_making_an_app_starts_nothing(self, open: Open) -> None:
+        before = threading.active_count()
+        open()
+        quorum.background(0.01)(note)
+
+        quorum.call_run()
+
+        assert rest(0.1) == []
+        assert threading.active_count() == before
+
+    def test_run_starts_it(self, open: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(flask.Flask, "run", lambda *_, **__: took())
+        open()
+        quorum.background()(note)
+
+        quorum.run()
+
     def test_a_function_is_repeated_from_the_start_of_the_app_on(
         self, open: Open, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -660,7 +710,7 @@ class TestPeriodic:
         assert rest(0.2) == []
 
         start = time.monotonic()
-        quorum.call_run()
+        begin()
 
         notes = [took() for _ in range(4)]
         assert {item.app for item in notes} == {app.name}
@@ -695,8 +745,6 @@ class TestPeriodic:
 
         assert [item.args[0] for item in notes] == ["start", "repeat"]
         assert [item.request_id for item in notes] == [None, None]
-        with app.app_context():
-            quorum.call_run()
         assert rest() == []
 
     def test_what_is_registered_later_is_started_later_and_nothing_twice(
@@ -706,16 +754,16 @@ class TestPeriodic:
 
         for word in ("one", "two", "three"):
             quorum.background()(functools.partial(note, word))
-            quorum.call_run()
+            begin()
             assert took().args == (word,)
 
-        quorum.call_run()
+        begin()
         assert rest() == []
 
     def test_the_unload_does_not_wait_for_the_next_run(self, open: Open) -> None:
         open()
         quorum.background(3)(note)
-        quorum.call_run()
+        begin()
         took()
         start = time.monotonic()
 
@@ -747,7 +795,7 @@ class TestPeriodic:
             time.sleep(0.05)
             busy.release()
 
-        quorum.call_run()
+        begin()
 
         assert all(took().args[0] for _ in range(5))
 
@@ -757,7 +805,7 @@ class TestPeriodic:
             note("tick")
 
         make_app(execution=False)
-        quorum.call_run()
+        begin()
 
         assert rest() == []
 
@@ -773,7 +821,7 @@ class TestPeriodic:
             time.sleep(0.2)
             note("ended")
 
-        quorum.call_run()
+        begin()
         assert started.wait(PATIENCE)
 
         quorum.unload()

@@ -343,7 +343,12 @@ class ThreadQueue:
             if self._claim(task):
                 task.how_far = "running"
                 # Each in a context of its own: none finds what another has set.
-                again = contextvars.Context().run(self._run, task)
+                try:
+                    again = contextvars.Context().run(self._run, task)
+                except BaseException as error:  # somebody's handler of the log's
+                    task.error, again = error, None
+                if task.every is not None:
+                    again = max(task.due + task.every, time.monotonic())
                 if again is None:
                     _end(task, "done" if task.error is None else "failed")
                 else:
@@ -378,8 +383,6 @@ class ThreadQueue:
                     _call_back(task)
             elif error is not t.cast("BaseException | None", task.error):
                 LOGGER.exception("The context of the task '%s' failed.", task.name)
-        if task.every is not None:
-            return max(task.due + task.every, time.monotonic())
         return again
 
     def _fail(self, task: ThreadTask, error: BaseException) -> float | None:
