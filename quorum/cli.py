@@ -14,12 +14,13 @@ from flask.cli import NoAppException, ScriptInfo
 
 from quorum import mail, tasks
 from quorum.config import VARIABLES, Settings, Variable
-from quorum.errors import QuorumError, UnsupportedError
+from quorum.errors import QuorumError, ServiceUnavailableError, UnsupportedError
 from quorum.extras import require
 from quorum.loading import SERVICES, AppSettings, unload
 from quorum.logs import LogSettings
 from quorum.parsers import mask_url
 from quorum.processes import supervise
+from quorum.queues import LOGGER
 from quorum.service import Handle
 from quorum.state import State, get_state
 
@@ -178,7 +179,12 @@ def _setup(model: t.Any) -> dict[str, t.Any]:
 def run_worker(processes: int, threads: int) -> None:
     """Run the tasks of the app's queue, until SIGTERM."""
     state = get_state()
-    tasks.get_broker(state)  # tells at once what is missing
+    try:
+        tasks.get_broker(state).ping()
+    except ServiceUnavailableError as error:
+        LOGGER.warning("The worker begins all the same: %s", error)
+    finally:
+        state.handle(tasks.SERVICE).close()  # each process has connections of its own
 
     def serve(stop: threading.Event) -> None:
         tasks.get_broker(state).work(state, threads, stop)

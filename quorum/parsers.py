@@ -124,10 +124,13 @@ def text(value: object) -> str:
     return value
 
 
-@parser("string", "text or bytes")
+@parser("string", "bytes, or text that UTF-8 can express")
 def key(value: object) -> str | bytes:
     """Parse the seed of cryptographic operations."""
-    return value if isinstance(value, bytes) else text(value)
+    if isinstance(value, bytes):
+        return value
+    text(value).encode()  # not so for bytes of an environment that are no UTF-8
+    return text(value)
 
 
 @parser("string", "a host name or an IP address")

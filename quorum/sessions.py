@@ -143,11 +143,17 @@ class RedisSessionInterface(SessionInterface):
         is_name = isinstance(user, str | int | uuid.UUID) or (
             type(user).__module__ == "bson.objectid"
         )
-        if not is_name or user == "":
-            what = f"A user that is {type(user).__name__ if user != '' else 'empty'}"
+        name, fault = str(user), ""
+        if not is_name:
+            fault = f"of the type {type(user).__name__}"
+        elif not name:
+            fault = "of no name"
+        elif any("\ud800" <= sign <= "\udfff" for sign in name):
+            fault = "whose name has what is no character"
+        if fault:
             hint = "Name the user by text, a whole number, a UUID or an ObjectId."
-            raise UnsupportedError(what, hint)
-        return f"{self._name}:user:{sessionstore.hash_text(str(user))}"
+            raise UnsupportedError(f"A user {fault}", hint)
+        return f"{self._name}:user:{sessionstore.hash_text(name)}"
 
     def revoke(self, user: object) -> None:
         """End all the sessions that are bound to a user.

@@ -286,7 +286,8 @@ def add_repeated(
             start_repeated(state)
 
         flask.request_started.connect(start, state.app, weak=False)
-        state.stack.callback(flask.request_started.disconnect, start, state.app)
+        # Given the sender, it would keep the receiver, and with it the app.
+        state.stack.callback(flask.request_started.disconnect, start)
     state.repeated.append((function, seconds))
 
 

@@ -540,6 +540,8 @@ def test_a_folder_that_cannot_be_used_is_named(
     with pytest.raises(ServiceUnavailableError, match=f"{place}.*No such file"):
         quorum.send_mail(app=app, **HELLO)
     folder.touch()
+    with pytest.raises(ServiceUnavailableError, match=f"{place}.*Not a directory"):
+        quorum.send_mail(app=app, **HELLO)
     with pytest.raises(ServiceUnavailableError, match=f"{place}it is no folder"):
         get_handle(SERVICE).engine.ping()
 

@@ -304,7 +304,7 @@ def test_a_key_is_text_or_bytes_and_stays_as_it_is(value: str | bytes) -> None:
     assert parsers.key(value) == value
 
 
-@pytest.mark.parametrize("value", [1, None, ["seed"]])
+@pytest.mark.parametrize("value", [1, None, ["seed"], "se\udcffed"])
 def test_a_key_is_nothing_else(value: object) -> None:
     assert not accepts(parsers.key, value)
 

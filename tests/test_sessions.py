@@ -500,18 +500,19 @@ class User(quorum.Model):
 @pytest.mark.parametrize(
     ("user", "kind"),
     [
-        (None, "NoneType"),
-        ("", "empty"),
-        (object(), "object"),
-        (User(password="sesame"), "User"),
-        (b"ann", "bytes"),
+        (None, "of the type NoneType"),
+        ("", "of no name"),
+        (object(), "of the type object"),
+        (User(password="sesame"), "of the type User"),
+        (b"ann", "of the type bytes"),
+        ("ann\ud800", "whose name has what is no character"),
     ],
 )
 def test_what_does_not_name_a_user_is_refused(
     shop: Shop, user: object, kind: str
 ) -> None:
     said = (
-        rf"^A user that is {kind} is not supported\. "
+        rf"^A user {kind} is not supported\. "
         r"Name the user by text, a whole number, a UUID or an ObjectId\.$"
     )
 

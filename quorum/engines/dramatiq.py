@@ -8,6 +8,7 @@ to the dead letters, with the reason.
 import contextlib
 import contextvars
 import datetime
+import logging
 import math
 import threading
 import time
@@ -21,7 +22,7 @@ from dramatiq.middleware import CurrentMessage, Middleware
 from quorum import calls
 from quorum.engines.brokers import ACTOR, BROKEN, Message, connect, make_message
 from quorum.errors import QuorumError, TaskError, UnsupportedError
-from quorum.logs import Redactor
+from quorum.logs import Redactor, get_log
 from quorum.queues import LOGGER, QueueSettings
 from quorum.state import State, carried_id, get_request_id
 from quorum.tasks import Letter, Order, Task
@@ -173,18 +174,19 @@ class DramatiqQueue:
         worker = dramatiq.Worker(
             broker, worker_timeout=self._server.idle, worker_threads=threads
         )
-        worker.start()
-        try:
-            while not stop.wait(min(1.0, self._repeat(state))):
-                self._server.beat(queue)
-        finally:
-            worker.stop(timeout=int(self.settings.drain * 1000))
-            broker.actors.pop(ACTOR)
-            if self._running:
-                names = ", ".join(f"'{name}'" for name in self._running.values())
-                text = "%d of the tasks did not end in the %g seconds of QUEUE_DRAIN, "
-                text += "and will be run again: %s."
-                LOGGER.error(text, len(self._running), self.settings.drain, names)
+        with _logged("dramatiq"), _logged("pika"):
+            worker.start()
+            try:
+                while not stop.wait(min(1.0, self._repeat(state))):
+                    self._server.beat(queue)
+            finally:
+                worker.stop(timeout=int(self.settings.drain * 1000))
+                broker.actors.pop(ACTOR)
+                if self._running:
+                    names = ", ".join(f"'{name}'" for name in self._running.values())
+                    text = "%d of the tasks did not end in the %g seconds of "
+                    text += "QUEUE_DRAIN, and will be run again: %s."
+                    LOGGER.error(text, len(self._running), self.settings.drain, names)
 
     def list_letters(self, state: State) -> list[Letter]:
         """Return the dead letters.
@@ -365,6 +367,20 @@ class DramatiqQueue:
             LOGGER.exception("The periodic task '%s' was not submitted.", order.name)
             return math.inf if isinstance(error, TaskError) else 1.0
         return seconds or math.inf
+
+
+@contextlib.contextmanager
+def _logged(name: str) -> t.Iterator[None]:
+    """Have what a library logs go where quorum's own records go."""
+    logger = logging.getLogger(name)
+    handlers = list(get_log().handlers)
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            logger.removeHandler(handler)
 
 
 def _try(act: t.Callable[[], object]) -> None:

@@ -1,5 +1,6 @@
 """Mail that needs no server: to the terminal, a folder, or the process's memory."""
 
+import contextlib
 import email.policy
 import os
 import pathlib
@@ -88,7 +89,8 @@ class FolderMailer:
             unfinished.write_bytes(envelope.content)
             unfinished.replace(self._folder / name)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
             reason = f"the message cannot be written: {error.strerror}"
             raise ServiceUnavailableError("mail", self.address, 0, reason) from error
 

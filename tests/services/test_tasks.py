@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -192,3 +193,48 @@ def test_a_broker_that_is_silent_is_noticed_in_time(
         server.resume()
 
         assert took < 2 * PATIENCE  # dramatiq tries six times, and each takes seconds
+
+
+WORKER = ["-m", "flask", "--app", "shop", "quorum", "worker"]
+
+
+@pytest.fixture
+def shop(tmp_path: pathlib.Path) -> pathlib.Path:
+    (tmp_path / "shop.py").write_text("import quorum\napp = quorum.load()\n")
+    return tmp_path
+
+
+def test_a_worker_whose_broker_refuses_the_password_ends_and_says_so(
+    shop: pathlib.Path, redis_server: RedisServer, rabbit_server: RabbitServer
+) -> None:
+    urls = (
+        f"redis://:wrong-sesame@127.0.0.1:{redis_server.port}?protocol=2",
+        f"amqp://guest:wrong-sesame@127.0.0.1:{rabbit_server.port}/%2F",
+    )
+    for url in urls:
+        environment = clean_environment(QUEUE_URL=url, QUEUE_TIMEOUT="1")
+        with running(*WORKER, cwd=shop, env=environment) as worker:
+            told, _ = worker.communicate(timeout=PATIENCE)
+
+        assert worker.returncode == 1
+        assert re.match(r"Error: \w+ at 127\.0\.0\.1:\d+: ", told)
+        assert "wrong-sesame" not in told
+
+
+def test_a_worker_without_a_broker_tells_of_it_as_the_log_is_to_be(
+    shop: pathlib.Path,
+) -> None:
+    for scheme in ("redis://:sesame", "amqp://guest:sesame"):
+        url = f"{scheme}@127.0.0.1:{free_port()}"
+        environment = clean_environment(
+            QUEUE_URL=url, QUEUE_TIMEOUT="1", LOG_FORMAT="json", QUEUE_DRAIN="1"
+        )
+        with running(*WORKER, cwd=shop, env=environment) as worker:
+            assert worker.stdout
+            told = [worker.stdout.readline() for _ in range(4)]
+
+        warned = json.loads(told[0])["message"]
+        assert re.match(r"The worker begins all the same: \w+ at 127\.0\.0\.1", warned)
+        assert told[1].startswith("Running the tasks of 'shop'")
+        assert all(json.loads(line)["message"] for line in told[2:])
+        assert "sesame" not in "".join(told)
