@@ -27,6 +27,7 @@ from tests.tasks_contract import Contract, Open, fail, fail_until, note, rest, t
 
 @pytest.fixture
 def open(make_app: MakeApp) -> Open:
+    rest(0)  # of the test before
     return functools.partial(make_app, QUEUE_BACKOFF=0.02)
 
 
