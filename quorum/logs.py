@@ -265,6 +265,8 @@ class _Careful(logging.Handler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not logging.raiseExceptions:
+            return
         redact = t.cast("TextFormatter | JSONFormatter", self.formatter).redact
         error = sys.exception()
         text = f"{type(error).__name__}: {error}"

@@ -493,3 +493,15 @@ def test_what_is_no_character_is_written_as_python_shows_it(
     (line,) = _lines(tmp_path)
     assert r"order \ud800" in line
     assert form == "text" or json.loads(line)["message"] == "order \ud800"
+
+
+def test_python_can_be_told_to_say_nothing_of_wrong_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stderr = bare_stderr(monkeypatch)
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    quorum.load()
+
+    quorum.warning("order %d", "seventeen")
+
+    assert stderr.getvalue() == ""

@@ -669,9 +669,9 @@ def test_a_misspelt_name_in_a_file_is_warned_of(
 def test_a_setting_of_flask_in_a_file_is_warned_of(
     source: str, shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shop.put(source, SESSION_COOKIE_SECURE="1", DEBUG="0")
+    shop.put(source, SESSION_COOKIE_SECURE="1", DEBUG="0", TESTING="1")
 
-    shop.load()
+    shop.load(TESTING=True)
 
     (message,) = caplog.messages
     assert message == (
