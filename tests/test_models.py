@@ -15,6 +15,7 @@ import pytest
 
 import quorum
 from quorum.cli import group
+from quorum.engines import pymongo
 from quorum.fields import get_facts
 from quorum.models import _get_stored
 from quorum.mongodb import SERVICE
@@ -378,3 +379,35 @@ def test_a_pattern_is_a_value_and_not_a_search(app: flask.Flask) -> None:
     Everything(anything="zebra").save()
 
     assert not Everything.exists(anything=re.compile("z"))
+
+
+@may_throw_as_of_old
+def test_a_server_that_names_no_field_is_asked(
+    app: flask.Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other = make_person(email="a").save(), make_person(email="b").save()
+    explain, freed = pymongo._explain, list[quorum.Model]()
+
+    def explain_less(error: t.Any, *place: t.Any) -> Exception:
+        found = explain(error, *place)
+        for person in freed:
+            person.delete()
+        is_duplicate = isinstance(found, quorum.DuplicateError)
+        return quorum.DuplicateError("", "") if is_duplicate else found
+
+    monkeypatch.setattr(pymongo, "_explain", explain_less)
+
+    def fail(person: Person) -> str:
+        with pytest.raises(quorum.DuplicateError) as caught:
+            person.save()
+        return caught.value.field
+
+    assert fail(make_person(email="a")) == "email"
+    assert fail(make_person(email="c", id=first.id)) == "id"
+    other.email = "a"
+    assert fail(other) == "email"
+    freed.append(first)  # nobody can tell any more, and the id it is not
+    assert fail(other) == ""
+    make_person(email="a").save()
+    freed.extend(Person.find(email="a"))
+    assert fail(make_person(email="a")) == ""
