@@ -6,7 +6,7 @@ import sys
 import threading
 import types
 import typing as t
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import flask
 
@@ -212,9 +212,9 @@ def run_background(
     moment, fault = (None, "") if target_time is None else _read_moment(target_time)
     if not _is_callable(callable):
         fault = "It is not callable"
-    elif isinstance(args, str | bytes) or not isinstance(args, Iterable):
+    elif isinstance(args, str | bytes) or not hasattr(args, "__iter__"):
         fault = "Its args are no list or tuple"
-    elif not isinstance(kwargs, Mapping | None):
+    elif kwargs is not None and not isinstance(kwargs, Mapping):
         fault = "Its kwargs are no dictionary"
     elif type(retries) is not int or retries < 0:
         fault = "Its retries are no whole number from 0"
