@@ -189,6 +189,16 @@ POSTFIX_HEADERS: t.Final = re.compile(
 )
 
 
+def _has_members(group: int) -> bool:
+    """Tell whether a process of a group lives, zombies aside."""
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, its = file.read_text().rpartition(")")[2].split()[:3]
+            if int(its) == group and state not in "ZX":
+                return True
+    return False
+
+
 class PostfixServer(Server):
     """Debian's Postfix, which offers STARTTLS and sends no mail away.
 
@@ -204,6 +214,7 @@ class PostfixServer(Server):
     def __init__(self, *, size_limit: int = 10_240_000) -> None:
         super().__init__()
         self.size_limit = size_limit
+        self._group = 0
 
     @staticmethod
     def missing() -> str | None:
@@ -258,7 +269,14 @@ class PostfixServer(Server):
     def _launch(self, *, is_new: bool) -> None:
         if is_new:
             self._prepare()
+        # Of one that was killed, some processes may have port and locks for a moment.
+        deadline = time.monotonic() + 10
+        while self._group and _has_members(self._group):
+            if time.monotonic() > deadline:
+                raise ServerError("postfix was ended, and not all its processes.")
+            time.sleep(0.01)
         super()._launch(is_new=is_new)
+        self._group = self.pid
 
     def _prepare(self) -> None:
         # Its processes run as three users, who must get at their files.
