@@ -96,12 +96,16 @@ class Visitor:
         return str(self._browser.run("return document.body?.innerText"))
 
     def find(self, label: str) -> WebElement:
-        """Find a field as a screen reader does: by its label."""
+        """Find a field as a screen reader does, by its label, once it is there."""
         script = """
             return [...document.querySelectorAll("label")].find(
                 (label) => label.textContent.trim().startsWith(arguments[0])
-            ).control"""
-        return t.cast("WebElement", self._browser.run(script, label))
+            )?.control"""
+        end = time.monotonic() + PATIENCE
+        while (field := self._browser.run(script, label)) is None:
+            assert time.monotonic() < end, self.text
+            time.sleep(0.05)
+        return t.cast("WebElement", field)
 
     def fill(self, **fields: str) -> None:
         for label, text in fields.items():
