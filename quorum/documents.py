@@ -131,7 +131,10 @@ def is_same(first: object, second: object) -> bool:
     """Say whether two plain values are stored alike: 1 is neither 1.0 nor True."""
     if type(first) is type(second) and type(first) in SIMPLE:
         return first == second
-    return _encode({"": first}) == _encode({"": second})
+    stored = [
+        bson.encode({"": value}, codec_options=_WRITE) for value in (first, second)
+    ]
+    return stored[0] == stored[1]
 
 
 class _NotStorableError(Exception):

@@ -127,10 +127,9 @@ def text(value: object) -> str:
 @parser("string", "bytes, or text that UTF-8 can express")
 def key(value: object) -> str | bytes:
     """Parse the seed of cryptographic operations."""
-    if isinstance(value, bytes):
-        return value
-    text(value).encode()  # not so for bytes of an environment that are no UTF-8
-    return text(value)
+    if not isinstance(value, bytes):
+        text(value).encode()  # fails for bytes of an environment that are no UTF-8
+    return t.cast("str | bytes", value)
 
 
 @parser("string", "a host name or an IP address")

@@ -143,16 +143,11 @@ class RedisSessionInterface(SessionInterface):
         is_name = isinstance(user, str | int | uuid.UUID) or (
             type(user).__module__ == "bson.objectid"
         )
-        name, fault = str(user), ""
-        if not is_name:
-            fault = f"of the type {type(user).__name__}"
-        elif not name:
-            fault = "of no name"
-        elif any("\ud800" <= sign <= "\udfff" for sign in name):
-            fault = "whose name has what is no character"
-        if fault:
+        name = str(user) if is_name else ""
+        if not name or any("\ud800" <= sign <= "\udfff" for sign in name):
+            shown = repr(user) if is_name else f"of the type {type(user).__name__}"
             hint = "Name the user by text, a whole number, a UUID or an ObjectId."
-            raise UnsupportedError(f"A user {fault}", hint)
+            raise UnsupportedError(f"A user {shown}", hint)
         return f"{self._name}:user:{sessionstore.hash_text(name)}"
 
     def revoke(self, user: object) -> None:

@@ -116,10 +116,10 @@ class Sources:
     def find_unread(self) -> list[str]:
         """Return a sentence for each name in the files that somebody thinks is read."""
         sentences = []
-        keywords, config = self.sources[:2]
+        given = {name for source in self.sources[:2] for name in source.values}
         for source in self.sources[-2:]:
             for name in source.values:
-                if _is_declared(name) or name in {*keywords.values, *config.values}:
+                if _is_declared(name) or name in given:
                     continue
                 if name in flask.Flask.default_config:
                     fault = f"{source.name}: '{name}' is a setting of Flask, which has"

@@ -29,9 +29,9 @@ def join_tasks(app: flask.Flask | None = None, timeout: float = 10.0) -> None:
     if not isinstance(engine, ThreadQueue):
         hint = "Load the app with QUEUE_URL='thread:'."
         raise UnsupportedError("To wait for the tasks of a queue", hint)
-    if names := engine.join(timeout):
-        names = [repr(name) for name in names]
-        raise TimeoutError(f"Not ended in {timeout:g} seconds: {', '.join(names)}.")
+    if left := engine.join(timeout):
+        names = ", ".join(map(repr, left))
+        raise TimeoutError(f"Not ended in {timeout:g} seconds: {names}.")
 
 
 def outbox(app: flask.Flask | None = None) -> list[Delivered]:

@@ -501,11 +501,11 @@ class User(quorum.Model):
     ("user", "kind"),
     [
         (None, "of the type NoneType"),
-        ("", "of no name"),
+        ("", "''"),
         (object(), "of the type object"),
         (User(password="sesame"), "of the type User"),
         (b"ann", "of the type bytes"),
-        ("ann\ud800", "whose name has what is no character"),
+        ("ann\ud800", r"'ann\\ud800'"),
     ],
 )
 def test_what_does_not_name_a_user_is_refused(

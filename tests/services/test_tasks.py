@@ -238,3 +238,31 @@ def test_a_worker_without_a_broker_tells_of_it_as_the_log_is_to_be(
         assert told[1].startswith("Running the tasks of 'shop'")
         assert all(json.loads(line)["message"] for line in told[2:])
         assert "sesame" not in "".join(told)
+
+
+def leave(path: str) -> None:
+    """Say that the task has run."""
+    pathlib.Path(path).touch()
+
+
+@pytest.mark.usefixtures("redis_server", "rabbit_server")  # which skip
+@pytest.mark.parametrize("kind", [RedisServer, RabbitServer])
+def test_a_worker_that_began_without_its_broker_works_when_that_is_there(
+    tmp_path: pathlib.Path, make_app: MakeApp, kind: type[Server]
+) -> None:
+    server, done = kind(), tmp_path / "done"
+    variables = {"QUEUE_URL": server.url, "QUEUE_MODULES": __name__}
+    root = str(pathlib.Path(__file__).parents[2])
+    environment = clean_environment(**variables, QUEUE_TIMEOUT="1", PYTHONPATH=root)
+    (tmp_path / "shop.py").write_text("import quorum\napp = quorum.load(name='shop')\n")
+    with running(*WORKER, cwd=tmp_path, env=environment) as worker:
+        assert worker.stdout
+        assert "begins all the same" in worker.stdout.readline()
+        with server:
+            make_app("shop", **variables)
+            quorum.run_background(leave, [str(done)])
+            end = time.monotonic() + PATIENCE
+            while not done.exists():
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            quorum.unload()
